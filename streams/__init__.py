@@ -1,0 +1,1 @@
+"""Everything that touches Kafka, Faust, files, the clock or the environment."""
