@@ -1,0 +1,196 @@
+"""Runs the roles of a worker until it is told to stop or something fails."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable
+
+from detectors.calibration import Profile
+from detectors.engine import DetectionSettings, Engine
+from streams import topics
+from streams.health import Health, serve
+from streams.ingest import Ingest
+from streams.metrics import Metrics
+from streams.settings import Settings
+
+_log = logging.getLogger(__name__)
+
+ROLES = ("ingest", "detect")
+_RETRY_FIRST_S, _RETRY_LONGEST_S = 1.0, 30.0
+
+
+class WorkerFailed(RuntimeError):
+    """A role failed; the process must exit so that a fresh one continues from what is saved."""
+
+
+def build_engine(settings: Settings, key_fingerprint: str) -> Engine:
+    """The detection engine that `settings` describe."""
+    detection = settings.detection
+    profile = Profile.load(detection.profile) if detection.profile else Profile.load_default()
+    return Engine(
+        DetectionSettings(
+            budget=detection.budget,
+            window_events=detection.window_events,
+            quiet_period_ms=int(detection.quiet_period_h * 3_600_000),
+            account_ttl_ms=int(detection.account_ttl_days * 86_400_000),
+            allow=frozenset(detection.allow),
+            key_fingerprint=key_fingerprint,
+        ),
+        profile,
+    )
+
+
+def await_broker(settings: Settings, stop: threading.Event) -> list[topics.Problem]:
+    """Check the topics, waiting for an unreachable broker with growing pauses; empty when all is well."""
+    pause_s = _RETRY_FIRST_S
+    while not stop.is_set():
+        try:
+            return topics.check(settings)
+        except topics.BrokerUnreachable as error:
+            _log.warning("%s; trying again in %.0f s", error, pause_s)
+            stop.wait(pause_s)
+            pause_s = min(2 * pause_s, _RETRY_LONGEST_S)
+    return []
+
+
+def run(
+    settings: Settings,
+    roles: tuple[str, ...],
+    key: bytes,
+    *,
+    on_ready: Callable[[Metrics, int], None] | None = None,
+    stop: threading.Event | None = None,
+) -> None:
+    """Run `roles` in this process until SIGINT, SIGTERM, `stop`, or a failure.
+
+    Parameters
+    ----------
+    settings : Settings
+        Validated configuration.
+    roles : tuple of str
+        Of `ROLES`.
+    key : bytes
+        Secret that keys every hash.
+    on_ready : callable, optional
+        Called once with the metrics and the port they are served on.
+    stop : threading.Event, optional
+        Set it to end the worker from another thread; otherwise signals do.
+
+    Raises
+    ------
+    WorkerFailed
+        A role failed.
+    """
+    asyncio.run(_run(settings, roles, key, on_ready, stop or threading.Event()))
+
+
+async def _run(
+    settings: Settings,
+    roles: tuple[str, ...],
+    key: bytes,
+    on_ready: Callable[[Metrics, int], None] | None,
+    stop: threading.Event,
+) -> None:
+    loop = asyncio.get_running_loop()
+    stopping = asyncio.Event()
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, lambda: (stop.set(), stopping.set()))
+    metrics = Metrics()
+    health = Health(roles, stall_s=settings.health.stall_s)
+    failures: list[BaseException] = []
+
+    def failed(error: BaseException) -> None:
+        failures.append(error)
+        loop.call_soon_threadsafe(stopping.set)
+
+    with serve(metrics, health, settings.metrics.host, settings.metrics.port) as server:
+        if on_ready is not None:
+            on_ready(metrics, server.port)
+        problems = await asyncio.to_thread(await_broker, settings, stop)
+        fatal = [problem for problem in problems if problem.fatal]
+        if fatal:
+            raise topics.TopicsWrong(fatal)
+        async with contextlib.AsyncExitStack() as stack:
+            if "detect" in roles and not stop.is_set():
+                await stack.enter_async_context(_detect(settings, key, metrics, health, failed))
+            if "ingest" in roles and not stop.is_set():
+                await stack.enter_async_context(_ingest(settings, key, metrics, health, failed))
+            watch = asyncio.create_task(_watch(stop, stopping))
+            await stopping.wait()
+            watch.cancel()
+            _log.info("stopping")
+    if failures:
+        raise WorkerFailed(str(failures[0])) from failures[0]
+
+
+async def _watch(stop: threading.Event, stopping: asyncio.Event) -> None:
+    while not stop.is_set():
+        await asyncio.sleep(0.1)
+    stopping.set()
+
+
+@contextlib.asynccontextmanager
+async def _ingest(
+    settings: Settings, key: bytes, metrics: Metrics, health: Health, failed: Callable[[BaseException], None]
+):  # type: ignore[no-untyped-def]
+    stop = threading.Event()
+
+    def body() -> None:
+        try:
+            Ingest(settings, key, metrics, health).run(stop)
+        except BaseException as error:  # noqa: BLE001 - handed to the worker, which exits with it
+            metrics.crashes.labels(reason="failure").inc()
+            _log.error("ingest stops: %s", error)
+            failed(error)
+
+    thread = threading.Thread(target=body, name="ingest")
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        await asyncio.to_thread(thread.join)
+
+
+@contextlib.asynccontextmanager
+async def _detect(
+    settings: Settings, key: bytes, metrics: Metrics, health: Health, failed: Callable[[BaseException], None]
+):  # type: ignore[no-untyped-def]
+    # Imported here, so that an ingest worker never loads Faust.
+    from streams.agents import Detect
+    from streams.alerting import AlertProducer
+    from streams.app import build_app
+    from streams.state import KafkaStateStore
+
+    client = settings.kafka.client()
+    app = build_app(settings)
+    alerts = AlertProducer(client, topic=settings.topics.alerts)
+    store = KafkaStateStore(client, topic=settings.topics.state, app_id=settings.app_id)
+    engine = build_engine(settings, key_fingerprint(key))
+    detect = Detect(app, settings, engine, store, alerts, metrics, health, failed)
+    app.finalize()
+    await app.start()
+    flusher = asyncio.create_task(detect.flush_forever())
+    try:
+        yield
+    finally:
+        flusher.cancel()
+        await asyncio.gather(flusher, return_exceptions=True)
+        started = time.monotonic()
+        if detect.failure is None:
+            await detect.flush()
+        await app.stop()
+        alerts.close()
+        detect.close()
+        _log.info("detect stopped in %.1f s", time.monotonic() - started)
+
+
+def key_fingerprint(key: bytes) -> str:
+    """Names a secret without giving it away: alerts made with different keys do not compare."""
+    import hashlib
+
+    return hashlib.blake2b(b"extraction-detector key fingerprint", key=key[:64], digest_size=6).hexdigest()
