@@ -21,18 +21,19 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import faust
+from detectors.engine import Engine
 from faust.types import TP
 
 from detectors.alerts import Alert
-from detectors.engine import Engine
 from streams.alerting import AlertProducer
 from streams.batches import BatchError, decode_batch
+from streams.build import build_limits
 from streams.health import Health
 from streams.metrics import Metrics
 from streams.offsets import watermarks
 from streams.settings import Settings
-from streams.shard import Limits, Shard
-from streams.state import Fenced, PartitionState, StateStore
+from streams.shard import Shard
+from streams.state import FencedError, PartitionState, StateStore
 
 _log = logging.getLogger(__name__)
 
@@ -103,14 +104,7 @@ class Detect:
         self._flush_at = 0.0
         self._engine_counted: dict[str, int] = {}
         self._pool = ThreadPoolExecutor(max_workers=4, thread_name_prefix="state")
-        self._limits = Limits(
-            max_accounts=settings.state.max_accounts,
-            max_state_bytes=settings.state.max_state_bytes,
-            max_buffered_rows=settings.ordering.buffer_rows,
-            ttl_ms=int(settings.detection.account_ttl_days * 86_400_000),
-            idle_ms=settings.ordering.idle_ms,
-            silent_s=settings.ordering.silent_s,
-        )
+        self._limits = build_limits(settings)
         self.failure: BaseException | None = None
         self._topic = app.topic(
             settings.topics.observations,
@@ -216,8 +210,8 @@ class Detect:
         _, high = await self._watermarks(partition)
         if high <= shard.done:
             raise PositionError(
-                f"{self._settings.topics.observations}[{partition}] ends at offset {high}, but its state stands "
-                f"at {shard.done}: the topic was deleted and made anew. Delete and recreate the topic "
+                f"{self._settings.topics.observations}[{partition}] ends at offset {high}, but its state "
+                f"stands at {shard.done}: the topic was deleted and made anew. Delete and recreate the topic "
                 f"{self._settings.topics.state} as well (extraction-detector topics create)"
             )
         _log.info(
@@ -358,7 +352,7 @@ class Detect:
         """Stop saving for good and end the worker with `error`."""
         if self.failure is None:
             self.failure = error
-            kind = "fenced" if isinstance(error, Fenced) else "failure"
+            kind = "fenced" if isinstance(error, FencedError) else "failure"
             self._metrics.crashes.labels(reason=kind).inc()
             _log.error("detect stops: %s", error)
             self._failed(error)

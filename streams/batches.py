@@ -138,7 +138,7 @@ def decode_batch(value: bytes) -> Batch:
     """
     try:
         batch = _decode(value)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BatchError(f"not an observation batch: {error}") from None
     if (batch.version, batch.row_version) != (BATCH_VERSION, ROW_VERSION):
         raise BatchError(

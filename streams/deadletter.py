@@ -1,4 +1,4 @@
-"""Records that are not request events: kept byte for byte, with the reason in headers; and when to stop instead."""
+"""Records that are not request events: kept byte for byte with the reason, and when to stop instead."""
 
 from collections import deque
 from typing import Any

@@ -57,5 +57,5 @@ def unseal(record: bytes) -> Any:
         raise StateError("state record is damaged: its checksum does not match")
     try:
         return _decode(packed)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise StateError(f"state record is not plain msgpack: {error}") from None

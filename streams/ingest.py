@@ -19,12 +19,11 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from detectors.observe import Observer
 from streams import deadletter, topics
 from streams.batches import Progress
-from streams.codecs import EventLimits
+from streams.build import build_intake
 from streams.health import Health
-from streams.intake import Intake, Record
+from streams.intake import Record
 from streams.metrics import Metrics
 from streams.packing import Packer
 from streams.settings import Settings
@@ -48,17 +47,6 @@ class _Epoch:
 
     positions: dict[int, tuple[int, int | None]] = dataclasses.field(default_factory=dict)
     outstanding: int = 0
-
-
-def build_intake(settings: Settings, key: bytes) -> Intake:
-    """The intake that `settings` describe, with hashes keyed by `key`."""
-    return Intake(
-        Observer(key, text_chars=settings.ingest.text_chars),
-        EventLimits(max_bytes=settings.ingest.max_event_bytes, max_messages=settings.ingest.max_messages),
-        lateness_ms=settings.ordering.lateness_ms,
-        earliest_ms=int(settings.events.earliest.timestamp() * 1000),
-        skew_ms=int(settings.events.clock_skew_s * 1000),
-    )
 
 
 class Ingest:
@@ -167,6 +155,7 @@ class Ingest:
 
     def _read(self, messages: list[Message], now: float) -> None:
         started = time.perf_counter()
+        latest_ms = int(time.time() * 1000)  # a record's own time may be its producer's mistake
         records: list[Record] = []
         sources: dict[tuple[int, int], Message] = {}
         for message in messages:
@@ -180,14 +169,8 @@ class Ingest:
                 continue
             offset = message.offset()
             kind, timestamp_ms = message.timestamp()
-            records.append(
-                Record(
-                    partition,
-                    offset,
-                    timestamp_ms if kind and timestamp_ms > 0 else _now_ms(),
-                    message.value(),
-                )
-            )
+            appended_ms = timestamp_ms if kind and 0 < timestamp_ms <= latest_ms else latest_ms
+            records.append(Record(partition, offset, appended_ms, message.value()))
             sources[partition, offset] = message
             self._idle_since.pop(partition, None)
             self._next_offset[partition] = offset + 1
@@ -231,7 +214,7 @@ class Ingest:
             self._epochs.append(_Epoch())
 
     def _worth_telling(self, now: float) -> bool:
-        """Whether partitions without rows should hear of progress: something was read lately, or it is time."""
+        """Whether partitions without rows should hear of progress: something moves, or it is time."""
         settle_s = 2 * self._settings.ordering.idle_ms / 1000 + _PROGRESS_EVERY_S
         moving = any(now - self._idle_since.get(p, now) <= settle_s for p in self._next_offset)
         waking = any(now - since <= settle_s for since in self._idle_since.values())
@@ -352,7 +335,3 @@ class Ingest:
             if high >= 0:
                 lags.append(max(0, high - offset))
         self._metrics.set_lag("ingest", lags)
-
-
-def _now_ms() -> int:
-    return int(time.time() * 1000)

@@ -1,4 +1,4 @@
-"""From records as they were read to packed observations: the stateless half, shared by live ingest and replay."""
+"""From records as they were read to packed observations: the half without state, live and in replay."""
 
 import dataclasses
 from collections.abc import Iterable, Sequence
@@ -87,7 +87,7 @@ class Intake:
         return self._newest.get(partition)
 
     def low_ms(self, partition: int) -> int | None:
-        """No later row of this source partition will have a smaller `order_ms`; None before its first event."""
+        """No later row of this partition will have a smaller `order_ms`; None before its first event."""
         newest = self._newest.get(partition)
         return None if newest is None else newest - self._lateness_ms
 

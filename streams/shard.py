@@ -18,9 +18,9 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from detectors.engine import Account, Engine
 
 from detectors.alerts import Alert
-from detectors.engine import Account, Engine
 from detectors.errors import StateError
 from detectors.observation import rows_to_observations
 from streams.batches import Batch, Rows
@@ -225,7 +225,7 @@ class Shard:
             return
         try:
             saved = _decode_position(position)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise StateError(f"position record cannot be read: {error}") from None
         if saved.version != POSITION_VERSION:
             raise StateError(

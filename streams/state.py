@@ -22,11 +22,11 @@ _ACCOUNT = b"a:"
 _POSITION = b"p:observations"
 
 
-class Fenced(RuntimeError):
+class FencedError(RuntimeError):
     """Another owner has taken over the partition; nothing more may be written by this one."""
 
 
-class StateUnavailable(RuntimeError):
+class StateUnavailableError(RuntimeError):
     """State could not be read or written although it was tried again."""
 
 
@@ -71,7 +71,7 @@ class _MemoryPartition:
 
     def commit(self, position: bytes, records: Sequence[Record]) -> None:
         if self._store._owners.get(self._partition) is not self:
-            raise Fenced(f"partition {self._partition} has another owner")
+            raise FencedError(f"partition {self._partition} has another owner")
         _, kept = self._store.saved.get(self._partition, (None, {}))
         for key, value in records:
             if value is None:
@@ -112,7 +112,7 @@ class KafkaStateStore:
 
         Raises
         ------
-        StateUnavailable
+        StateUnavailableError
             The broker did not answer within the time limit.
         """
         producer = Producer(
@@ -127,7 +127,7 @@ class KafkaStateStore:
             }
         )
         deadline = time.monotonic() + self._timeout_s
-        _retry(lambda left: producer.init_transactions(left), deadline, f"taking over partition {partition}")
+        _retry(producer.init_transactions, deadline, f"taking over partition {partition}")
         position, records = self._load(partition, deadline)
         return _KafkaPartition(producer, self._topic, partition, position, records, self._timeout_s)
 
@@ -154,7 +154,7 @@ class KafkaStateStore:
                         if error.code() == KafkaError._PARTITION_EOF:
                             return position, records
                         if error.code() in _PERMANENT:
-                            raise StateUnavailable(f"{self._topic}[{partition}]: {error.str()}")
+                            raise StateUnavailableError(f"{self._topic}[{partition}]: {error.str()}")
                         _log.warning("state load %s[%d]: %s", self._topic, partition, error.str())
                         continue
                     key, value = message.key(), message.value()
@@ -168,7 +168,7 @@ class KafkaStateStore:
                             records[account_id] = value
                     deadline = max(deadline, time.monotonic() + self._timeout_s)
                 if time.monotonic() > deadline:
-                    raise StateUnavailable(
+                    raise StateUnavailableError(
                         f"{self._topic}[{partition}]: nothing could be read for {self._timeout_s:.0f} s"
                     )
         finally:
@@ -210,9 +210,11 @@ class _KafkaPartition:
                 except KafkaException as failure:
                     error = failure.args[0]
                     if error.code() in _FENCED:
-                        raise Fenced(f"{self._topic}[{self._partition}]: {error.str()}") from None
+                        raise FencedError(f"{self._topic}[{self._partition}]: {error.str()}") from None
                     if error.fatal() or time.monotonic() > deadline:
-                        raise StateUnavailable(f"{self._topic}[{self._partition}]: {error.str()}") from None
+                        raise StateUnavailableError(
+                            f"{self._topic}[{self._partition}]: {error.str()}"
+                        ) from None
                     _log.warning(
                         "state of %s[%d] not saved, trying again: %s",
                         self._topic,
@@ -252,13 +254,13 @@ def _retry(call: Any, deadline: float, what: str) -> None:
     ------
     KafkaException
         The error is not retriable; the caller decides.
-    StateUnavailable
+    StateUnavailableError
         Time ran out.
     """
     while True:
         left = deadline - time.monotonic()
         if left <= 0:
-            raise StateUnavailable(f"{what}: no answer from the broker within the time limit")
+            raise StateUnavailableError(f"{what}: no answer from the broker within the time limit")
         try:
             call(left)
         except KafkaException as failure:

@@ -8,9 +8,8 @@ import threading
 import time
 from collections.abc import Callable
 
-from detectors.calibration import Profile
-from detectors.engine import DetectionSettings, Engine
 from streams import topics
+from streams.build import build_engine
 from streams.health import Health, serve
 from streams.ingest import Ingest
 from streams.metrics import Metrics
@@ -22,25 +21,8 @@ ROLES = ("ingest", "detect")
 _RETRY_FIRST_S, _RETRY_LONGEST_S = 1.0, 30.0
 
 
-class WorkerFailed(RuntimeError):
+class WorkerError(RuntimeError):
     """A role failed; the process must exit so that a fresh one continues from what is saved."""
-
-
-def build_engine(settings: Settings, key_fingerprint: str) -> Engine:
-    """The detection engine that `settings` describe."""
-    detection = settings.detection
-    profile = Profile.load(detection.profile) if detection.profile else Profile.load_default()
-    return Engine(
-        DetectionSettings(
-            budget=detection.budget,
-            window_events=detection.window_events,
-            quiet_period_ms=int(detection.quiet_period_h * 3_600_000),
-            account_ttl_ms=int(detection.account_ttl_days * 86_400_000),
-            allow=frozenset(detection.allow),
-            key_fingerprint=key_fingerprint,
-        ),
-        profile,
-    )
 
 
 def await_broker(settings: Settings, stop: threading.Event) -> list[topics.Problem]:
@@ -81,7 +63,7 @@ def run(
 
     Raises
     ------
-    WorkerFailed
+    WorkerError
         A role failed.
     """
     asyncio.run(_run(settings, roles, key, on_ready, stop or threading.Event()))
@@ -124,7 +106,7 @@ async def _run(
             watch.cancel()
             _log.info("stopping")
     if failures:
-        raise WorkerFailed(str(failures[0])) from failures[0]
+        raise WorkerError(str(failures[0])) from failures[0]
 
 
 async def _watch(stop: threading.Event, stopping: asyncio.Event) -> None:
@@ -170,7 +152,7 @@ async def _detect(
     app = build_app(settings)
     alerts = AlertProducer(client, topic=settings.topics.alerts)
     store = KafkaStateStore(client, topic=settings.topics.state, app_id=settings.app_id)
-    engine = build_engine(settings, key_fingerprint(key))
+    engine = build_engine(settings, key)
     detect = Detect(app, settings, engine, store, alerts, metrics, health, failed)
     app.finalize()
     await app.start()
@@ -187,10 +169,3 @@ async def _detect(
         alerts.close()
         detect.close()
         _log.info("detect stopped in %.1f s", time.monotonic() - started)
-
-
-def key_fingerprint(key: bytes) -> str:
-    """Names a secret without giving it away: alerts made with different keys do not compare."""
-    import hashlib
-
-    return hashlib.blake2b(b"extraction-detector key fingerprint", key=key[:64], digest_size=6).hexdigest()

@@ -1,0 +1,58 @@
+"""Turns settings into the parts that live worker, replay, evaluation and benchmark have in common."""
+
+import hashlib
+
+from detectors.calibration import Profile
+from detectors.engine import DetectionSettings, Engine
+
+from detectors.observe import Observer
+from streams.codecs import EventLimits
+from streams.intake import Intake
+from streams.settings import Settings
+from streams.shard import Limits
+
+
+def build_engine(settings: Settings, key: bytes) -> Engine:
+    """The detection engine that `settings` describe."""
+    detection = settings.detection
+    return Engine(
+        DetectionSettings(
+            budget=detection.budget,
+            window_events=detection.window_events,
+            quiet_period_ms=int(detection.quiet_period_h * 3_600_000),
+            account_ttl_ms=int(detection.account_ttl_days * 86_400_000),
+            allow=frozenset(detection.allow),
+            key_fingerprint=key_fingerprint(key),
+        ),
+        Profile.load(detection.profile) if detection.profile else Profile.load_default(),
+    )
+
+
+def build_intake(settings: Settings, key: bytes) -> Intake:
+    """The intake that `settings` describe, with hashes keyed by `key`."""
+    return Intake(
+        Observer(key, text_chars=settings.ingest.text_chars),
+        EventLimits(max_bytes=settings.ingest.max_event_bytes, max_messages=settings.ingest.max_messages),
+        lateness_ms=settings.ordering.lateness_ms,
+        earliest_ms=int(settings.events.earliest.timestamp() * 1000),
+        skew_ms=int(settings.events.clock_skew_s * 1000),
+    )
+
+
+def build_limits(settings: Settings) -> Limits:
+    """Bounds of one shard."""
+    return Limits(
+        max_accounts=settings.state.max_accounts,
+        max_state_bytes=settings.state.max_state_bytes,
+        max_buffered_rows=settings.ordering.buffer_rows,
+        ttl_ms=int(settings.detection.account_ttl_days * 86_400_000),
+        idle_ms=settings.ordering.idle_ms,
+        silent_s=settings.ordering.silent_s,
+    )
+
+
+def key_fingerprint(key: bytes) -> str:
+    """Names a secret without giving it away: alerts made with different keys do not compare."""
+    return hashlib.blake2b(
+        b"extraction-detector", key=key[:64], person=b"fingerprint", digest_size=6
+    ).hexdigest()

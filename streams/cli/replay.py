@@ -1,0 +1,64 @@
+"""`extraction-detector replay`: recorded events through the same engine."""
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from detectors.alerts import Alert
+
+
+def replay(
+    sources: Annotated[
+        list[Path], typer.Argument(help="Files: .jsonl, .jsonl.gz, .jsonl.zst, or - for standard input.")
+    ],
+    alerts: Annotated[Path | None, typer.Option(help="Write alerts here, one JSON object per line.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="TOML configuration; the environment goes over it")
+    ] = None,
+) -> None:
+    """Replay recorded request events and report what would have been raised.
+
+    The same events with the same configuration and key give the same alerts, with the same ids, as
+    the live worker. Without --alerts, alerts go to standard output; the summary goes to standard error.
+
+    Example: extraction-detector replay events.jsonl.gz --alerts alerts.jsonl
+    """
+    from streams.codecs import encode_alert
+
+    from streams import offline
+    from streams.cli import common
+    from streams.replay import in_order, read_records
+    from streams.replay import replay as run
+
+    settings = common.settings(config)
+    with common.failures():
+        if alerts is not None and not alerts.parent.is_dir():
+            raise typer.BadParameter(f"{alerts.parent} is not a directory", param_hint="--alerts")
+        name = sources[0].name if len(sources) == 1 else f"{sources[0].name} and {len(sources) - 1} more"
+        pipeline = offline.build(settings, common.offline_key(settings), source=name)
+        found = in_order(run(pipeline, read_records(sources)))
+        lines = b"".join(encode_alert(alert) + b"\n" for alert in found)
+        if alerts is None:
+            typer.echo(lines.decode(), nl=False)
+        else:
+            alerts.write_bytes(lines)
+    _summary(pipeline.read, pipeline.refused, found)
+
+
+def _summary(read: int, refused: dict[str, int], found: "list[Alert]") -> None:
+    def listed(counts: Mapping[str, int]) -> str:
+        return (
+            f" ({', '.join(f'{name} {count}' for name, count in sorted(counts.items()))})" if counts else ""
+        )
+
+    accounts = len({alert.subject.id for alert in found})
+    kinds = Counter(alert.kind for alert in found)
+    typer.echo(
+        f"{read} records read, {sum(refused.values())} refused{listed(refused)}; "
+        f"{len(found)} alerts on {accounts} accounts{listed(kinds)}",
+        err=True,
+    )

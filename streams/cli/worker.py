@@ -1,0 +1,41 @@
+"""`extraction-detector worker`: ingest and detect on a real cluster."""
+
+import enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Role(enum.StrEnum):
+    """What a worker does."""
+
+    ALL = "all"
+    INGEST = "ingest"
+    DETECT = "detect"
+
+
+def worker(
+    config: Annotated[
+        Path | None, typer.Option(help="TOML configuration; the environment goes over it")
+    ] = None,
+    role: Annotated[Role, typer.Option(help="Run both stages, or one of them.")] = Role.ALL,
+) -> None:
+    """Run the pipeline: read the request bus, keep statistics per account, raise alerts.
+
+    Start as many workers as there is traffic for; partitions are shared out among them. Stop with SIGTERM or
+    Ctrl-C: what was read is saved first. A worker that cannot go on exits with code 1, so that its
+    supervisor starts a fresh one, which continues from what is saved.
+    """
+    from streams import worker as live
+    from streams.cli import common
+
+    settings = common.settings(config)
+    key = common.live_key(settings)
+    roles = live.ROLES if role is Role.ALL else (role.value,)
+
+    def ready(_metrics: object, port: int) -> None:
+        typer.echo(f"metrics and health on http://{settings.metrics.host}:{port}/metrics", err=True)
+
+    with common.failures():
+        live.run(settings, roles, key, on_ready=ready)

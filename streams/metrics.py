@@ -1,0 +1,233 @@
+"""Every metric, once: name, help, labels. Base units; labels bounded; never an account id.
+
+A `Metrics` object has a registry of its own, so that two workers in one process, or two tests, do
+not share counters. All values of all labels exist from the start, because a counter that appears
+with its first event looks like no event to `rate()`.
+"""
+
+import platform
+from collections.abc import Iterable, Sequence
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.process_collector import ProcessCollector
+
+import detectors
+
+STAGES = ("ingest", "detect")
+
+KINDS = (
+    "coverage_seeking",
+    "high_entropy",
+    "templated_harvest",
+    "capability_elicitation",
+    "benchmark_sweep",
+    "parameter_probing",
+    "coordinated_campaign",
+    "account_succession",
+)
+SEVERITIES = ("low", "medium", "high", "critical")
+
+SKIP_REASONS = (
+    "repeated_by_ingest",
+    "applied_before_restart",
+    "message_already_applied",
+    "unreadable_batch",
+    "repeated_event",
+    "late_applied_out_of_order",
+    "buffer_overflow",
+    "state_unreadable",
+    "state_too_large",
+    "account_expired",
+    "account_evicted",
+)
+
+CRASH_REASONS = ("fenced", "failure", "breaker_open", "delivery_failed", "state_unavailable")
+
+# Upper bounds. Work on one batch or message takes tens of microseconds to tens of milliseconds; what
+# lies above is a stall worth seeing.
+_WORK_S = (0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
+# The aim is a median below half a second; the upper end tells a restart from an outage.
+_LATENCY_S = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 15.0, 60.0, 300.0, 1800.0)
+_FLUSH_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0)
+_STATE_BYTES = (256, 512, 1024, 1536, 2048, 2560, 3072, 3584, 4096)
+
+
+class Metrics:
+    """The metrics of one worker.
+
+    Parameters
+    ----------
+    dead_letter_reasons : sequence of str
+        Reasons for which a record may be refused; exported as 0 from the start.
+    skip_reasons : sequence of str
+        Reasons beyond `SKIP_REASONS`, for instance of the engine.
+    process : bool
+        Also export memory, CPU time and garbage collection of this process.
+
+    Attributes
+    ----------
+    registry : CollectorRegistry
+        What `/metrics` shows.
+    """
+
+    def __init__(
+        self,
+        *,
+        dead_letter_reasons: Sequence[str] = (),
+        skip_reasons: Sequence[str] = (),
+        process: bool = True,
+    ) -> None:
+        self.registry = registry = CollectorRegistry()
+
+        # -- flow --------------------------------------------------------------------------------
+        self.events_read = Counter(
+            "extraction_events_read_total",
+            "Records read from the request bus by ingest, including refused and repeated ones.",
+            registry=registry,
+        )
+        self.observations_sent = Counter(
+            "extraction_observations_sent_total",
+            "Observations that ingest has handed to Kafka for detect.",
+            registry=registry,
+        )
+        self.observations_applied = Counter(
+            "extraction_observations_applied_total",
+            "Observations that detect has taken into the state of an account.",
+            registry=registry,
+        )
+        self.dead_letters = Counter(
+            "extraction_dead_letters_total",
+            "Records refused by ingest and sent to the dead-letter topic, by reason.",
+            ["reason"],
+            registry=registry,
+        )
+        self.skipped = Counter(
+            "extraction_skipped_total",
+            "Things counted but not treated like a new observation in its place, by stage and reason: repeats "
+            "after a restart, late observations, accounts dropped to stay within bounds.",
+            ["stage", "reason"],
+            registry=registry,
+        )
+        self.alerts = Counter(
+            "extraction_alerts_total",
+            "Alerts raised, by kind and severity.",
+            ["kind", "severity"],
+            registry=registry,
+        )
+
+        # -- time --------------------------------------------------------------------------------
+        self.ingest_seconds = Histogram(
+            "extraction_ingest_batch_seconds",
+            "Time ingest took to turn one batch of records into observations.",
+            buckets=_WORK_S,
+            registry=registry,
+        )
+        self.detect_seconds = Histogram(
+            "extraction_detect_message_seconds",
+            "Time detect took to apply one message of observations.",
+            buckets=_WORK_S,
+            registry=registry,
+        )
+        self.applied_latency = Histogram(
+            "extraction_applied_latency_seconds",
+            "Time from when the oldest record of a message was appended to the bus until detect had taken the "
+            "message in.",
+            buckets=_LATENCY_S,
+            registry=registry,
+        )
+        self.alert_latency = Histogram(
+            "extraction_alert_latency_seconds",
+            "Time from when the record that caused an alert was appended to the bus until the broker had the "
+            "alert.",
+            buckets=_LATENCY_S,
+            registry=registry,
+        )
+        self.last_record = Gauge(
+            "extraction_last_record_timestamp_seconds",
+            "When the newest record handled by the stage was appended to the bus, seconds since the epoch; 0 "
+            "before the first. time() minus this is how far the stage is behind.",
+            ["stage"],
+            registry=registry,
+        )
+
+        # -- backlog -----------------------------------------------------------------------------
+        self.lag = Gauge(
+            "extraction_lag_messages",
+            "Kafka messages that wait to be read, over all partitions this worker has.",
+            ["stage"],
+            registry=registry,
+        )
+        self.lag_max = Gauge(
+            "extraction_lag_max_messages",
+            "Kafka messages that wait to be read in the partition of this worker with most of them.",
+            ["stage"],
+            registry=registry,
+        )
+        self.assigned = Gauge(
+            "extraction_assigned_partitions",
+            "Kafka partitions this worker has; 0 on a worker means that it has nothing to do.",
+            ["stage"],
+            registry=registry,
+        )
+        self.buffered_rows = Gauge(
+            "extraction_ordering_buffered_observations",
+            "Observations that wait for their turn in event-time order.",
+            registry=registry,
+        )
+
+        # -- state -------------------------------------------------------------------------------
+        self.accounts = Gauge(
+            "extraction_accounts",
+            "Accounts this worker has state of.",
+            registry=registry,
+        )
+        self.state_bytes = Histogram(
+            "extraction_state_record_bytes",
+            "Size of the saved state of one account, each time it is saved.",
+            buckets=_STATE_BYTES,
+            registry=registry,
+        )
+        self.flush_seconds = Histogram(
+            "extraction_state_flush_seconds",
+            "Time to save what changed in one partition, alerts delivered first.",
+            buckets=_FLUSH_S,
+            registry=registry,
+        )
+        self.flush_records = Counter(
+            "extraction_state_records_total",
+            "Account records written to the state topic.",
+            registry=registry,
+        )
+
+        # -- life --------------------------------------------------------------------------------
+        self.crashes = Counter(
+            "extraction_crashes_total",
+            "Reasons for which this worker is ending by itself; fenced means that another worker took over.",
+            ["reason"],
+            registry=registry,
+        )
+        self.build = Info("extraction_build", "Version of the worker and of its Python.", registry=registry)
+        self.build.info({"version": detectors.__version__, "python": platform.python_version()})
+
+        for stage in STAGES:
+            for gauge in (self.last_record, self.lag, self.lag_max, self.assigned):
+                gauge.labels(stage=stage)
+        for kind in KINDS:
+            for severity in SEVERITIES:
+                self.alerts.labels(kind=kind, severity=severity)
+        for reason in (*SKIP_REASONS, *skip_reasons):
+            self.skipped.labels(stage="detect", reason=reason)
+        for reason in dead_letter_reasons:
+            self.dead_letters.labels(reason=reason)
+        for reason in CRASH_REASONS:
+            self.crashes.labels(reason=reason)
+        if process:
+            ProcessCollector(registry=registry)
+            GCCollector(registry=registry)
+
+    def set_lag(self, stage: str, lags: Iterable[int]) -> None:
+        """Report how many messages wait in each partition the stage has."""
+        waiting = list(lags)
+        self.lag.labels(stage=stage).set(sum(waiting))
+        self.lag_max.labels(stage=stage).set(max(waiting, default=0))

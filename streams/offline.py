@@ -1,0 +1,118 @@
+"""The whole pipeline in one process without a broker: what replay, evaluation and test oracles run.
+
+Records go through the same intake, packing, batches, order and engine as in the live worker; only
+the two Kafka hops between them are missing.
+"""
+
+from collections.abc import Iterable
+
+from detectors.engine import Account, Engine
+
+from detectors.alerts import Alert
+from streams import topics
+from streams.batches import Progress, decode_batch
+from streams.build import build_engine, build_intake, build_limits
+from streams.intake import Intake, Record
+from streams.packing import Packer
+from streams.settings import Settings
+from streams.shard import Limits, Shard
+
+_UNKNOWN_LOW_MS = -(1 << 62)
+
+
+class OfflinePipeline:
+    """Records in, alerts out.
+
+    Parameters
+    ----------
+    engine, intake, limits
+        As the live worker has them.
+    source : str
+        Topic or file that the records come from; named in the alerts' positions.
+    source_partitions : int
+        Partitions of the source.
+    partitions : int
+        Shards, as many as the observations topic has partitions.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        intake: Intake,
+        limits: Limits,
+        *,
+        source: str,
+        source_partitions: int = 1,
+        partitions: int = 8,
+    ) -> None:
+        self._intake = intake
+        self._shards = [Shard(engine, limits) for _ in range(partitions)]
+        self._packer = Packer(
+            partitions=partitions,
+            partition_of=topics.partition_of,
+            rows_per_message=1000,
+            observer=intake.fingerprint,
+            source=source,
+            source_partitions=source_partitions,
+        )
+        self._next_offset: dict[int, int] = {}
+        self._sent = [0] * partitions
+        self.read = 0
+        """Records read."""
+        self.refused: dict[str, int] = {}
+        """Records that are not request events, by reason."""
+
+    def feed(self, records: Iterable[Record]) -> list[Alert]:
+        """Take some records, of each source partition in offset order; returns the alerts raised."""
+        records = list(records)
+        for record in records:
+            self._next_offset[record.partition] = record.offset + 1
+        self.read += len(records)
+        taken = self._intake.take(records)
+        for _, refusal in taken.refused:
+            self.refused[refusal.reason] = self.refused.get(refusal.reason, 0) + 1
+        self._packer.add(taken)
+        progress = [
+            Progress(
+                partition,
+                offset,
+                _UNKNOWN_LOW_MS if (low := self._intake.low_ms(partition)) is None else low,
+                0,
+            )
+            for partition, offset in self._next_offset.items()
+        ]
+        alerts = []
+        for partition, value in self._packer.flush(progress, True):
+            offset = self._sent[partition]
+            self._sent[partition] += 1
+            alerts.extend(self._shards[partition].receive(offset, decode_batch(value)))
+        return alerts
+
+    def finish(self) -> list[Alert]:
+        """The input has ended: apply what still waits; returns the alerts raised."""
+        return [alert for shard in self._shards for alert in shard.finish()]
+
+    def account(self, account_id: str) -> Account | None:
+        """State of an account."""
+        return self._shards[topics.partition_of(account_id, len(self._shards))].account(account_id)
+
+    def account_ids(self) -> list[str]:
+        """Accounts with state, sorted."""
+        return sorted(account_id for shard in self._shards for account_id in shard.account_ids())
+
+    @property
+    def shards(self) -> list[Shard]:
+        """The shards, by partition."""
+        return self._shards
+
+
+def build(settings: Settings, key: bytes, *, source: str, source_partitions: int = 1) -> OfflinePipeline:
+    """The pipeline that `settings` describe, exactly as a live worker would run it."""
+    return OfflinePipeline(
+        build_engine(settings, key),
+        build_intake(settings, key),
+        build_limits(settings),
+        source=source,
+        source_partitions=source_partitions,
+        partitions=settings.topics.partitions,
+    )
