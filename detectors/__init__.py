@@ -1,3 +1,3 @@
-"""Detection of model extraction in request streams: events in, findings out, no input or output of its own."""
+"""Detection of model extraction in request streams: events in, findings out, no I/O."""
 
 __version__ = "0.1.0"

@@ -44,7 +44,7 @@ class Evidence(msgspec.Struct, frozen=True):
 
 
 class Alert(msgspec.Struct, frozen=True, tag_field="schema", tag="extraction.alert/1"):
-    """One finding about one account or campaign; `alert_id` is a function of input and configuration alone."""
+    """One finding about one account or campaign; its id is a function of input and configuration alone."""
 
     alert_id: str
     time: str

@@ -1,4 +1,4 @@
-"""What a detector is: the protocol, its specification, and the one place that fixes the order of learning and scoring."""
+"""What a detector is: the protocol, its specification, and the order of learning and scoring."""
 
 import dataclasses
 from typing import Any, Literal, Protocol
@@ -33,10 +33,14 @@ class Spec:
         Kind of alert when the score is unusually low; None for a one-sided detector.
     reads : tuple of str
         Fields of the observation it needs; absent ones make it abstain.
-    cap : float
-        Most surprise (-log10 p) this signal may bring; small for signals that only support others.
     unit : str
         Unit of the score, for people.
+    cap : float
+        Most surprise (-log10 p) this signal may bring. No reference of some thousand accounts can
+        support a smaller p than one in a million; below 2 the signal only supports others.
+    grain : float
+        Smallest scale of the tail, in units of the score. Where the reference shows no spread at
+        all, how far beyond it counts as e times rarer.
     """
 
     id: str
@@ -45,7 +49,13 @@ class Spec:
     reads: tuple[str, ...]
     unit: str
     low: Kind | None = None
-    cap: float = 300.0
+    cap: float = 6.0
+    grain: float = 0.01
+
+    @property
+    def supporting(self) -> bool:
+        """Whether the signal may strengthen a finding but never be one."""
+        return self.cap < 2.0
 
 
 class Detector(Protocol):

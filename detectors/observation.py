@@ -42,7 +42,10 @@ ROW = np.dtype(
         ("system", "<u8"),  # system and developer text
         ("simhash", "<u8"),  # near-duplicate prompts differ in few bits
         ("bucket", "<u2"),  # locality-sensitive bucket of the topic, 0..4095
-        ("sketch", f"V{SKETCH_DIMENSIONS}"),  # int8[64], projected words and word pairs, unit length times 127
+        (
+            "sketch",
+            f"V{SKETCH_DIMENSIONS}",
+        ),  # int8[64], projected words and pairs, unit length times 127
         ("vocabulary", f"V{2 * VOCABULARY_SAMPLE}"),  # uint16[16], consistent sample of word hashes, 0 = none
         ("marks", "<u4"),  # elicitation marks, one bit per family, see observe/marks
         ("chars", "<u4"),  # length of the new text, characters

@@ -28,6 +28,7 @@ from detectors.alerts import Alert
 from streams.alerting import AlertProducer
 from streams.batches import BatchError, decode_batch
 from streams.build import build_limits
+from streams.errors import StreamsError
 from streams.health import Health
 from streams.metrics import Metrics
 from streams.offsets import watermarks
@@ -41,7 +42,7 @@ _MAX_HELD = 20_000  # messages un-acknowledged per partition before reading wait
 _REVOKE_FLUSH_S = 10.0
 
 
-class PositionError(RuntimeError):
+class PositionError(StreamsError):
     """The saved position and the topic do not fit together."""
 
 
@@ -101,6 +102,7 @@ class Detect:
         self._failed = failed
         self._parts: dict[int, asyncio.Task[_Part]] = {}
         self._opened = 0
+        self._behind = 0
         self._flush_at = 0.0
         self._engine_counted: dict[str, int] = {}
         self._pool = ThreadPoolExecutor(max_workers=4, thread_name_prefix="state")
@@ -247,7 +249,7 @@ class Detect:
             await asyncio.wait(self._parts.values(), timeout=_REVOKE_FLUSH_S)
         parts = self._owned()
         self._parts.clear()
-        self._health.unready("detect")
+        self._health.not_ready("detect", "partitions are being shared out")
         if not parts:
             return
         try:
@@ -263,7 +265,7 @@ class Detect:
     def _owned(self) -> list[_Part]:
         return [
             task.result()
-            for task in self._parts.values()
+            for task in list(self._parts.values())
             if task.done() and not task.cancelled() and task.exception() is None
         ]
 
@@ -318,6 +320,10 @@ class Detect:
                 if record is not None:
                     self._metrics.state_bytes.observe(len(record))
 
+    def has_work(self) -> bool:
+        """Whether something waits to be read, applied or saved. Called from other threads."""
+        return self._behind > 0 or any(part.held for part in self._owned())
+
     # -- reporting and failing -------------------------------------------------------------------
 
     def _report(self, parts: list[_Part]) -> None:
@@ -346,6 +352,7 @@ class Detect:
             high = self._app.consumer.highwater(TP(self._settings.topics.observations, part.partition))
             if high:
                 lags.append(max(0, high - 1 - part.shard.received))
+        self._behind = sum(lags)
         metrics.set_lag("detect", lags)
 
     async def fail(self, error: BaseException) -> None:

@@ -6,13 +6,14 @@ from typing import Any
 from confluent_kafka import Message
 
 from streams.codecs import EventError
+from streams.errors import StreamsError
 
 Headers = list[tuple[str, bytes | str | None]]
 
 CONNECTOR = "extraction-detector"
 
 
-class BreakerOpenError(RuntimeError):
+class BreakerOpenError(StreamsError):
     """Nearly everything is undecodable: going on would drain the bus into the dead-letter topic."""
 
 

@@ -10,11 +10,12 @@ import msgspec
 from scipy.stats import beta
 
 from detectors.alerts import Alert
+from streams.errors import StreamsError
 
 _COLUMNS = ("account_id", "label", "kind", "campaign")
 
 
-class LabelError(ValueError):
+class LabelError(StreamsError):
     """A labels file cannot be used; names the line and the fix."""
 
 

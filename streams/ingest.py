@@ -22,6 +22,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from streams import deadletter, topics
 from streams.batches import Progress
 from streams.build import build_intake
+from streams.errors import StreamsError
 from streams.health import Health
 from streams.intake import Record
 from streams.metrics import Metrics
@@ -37,7 +38,7 @@ _REVOKE_WAIT_S = 10.0
 _UNKNOWN_LOW_MS = -(1 << 62)
 
 
-class DeliveryError(RuntimeError):
+class DeliveryError(StreamsError):
     """A message could not be delivered; the worker must end, and continue from the last commit."""
 
 

@@ -12,6 +12,7 @@ from typing import BinaryIO
 import zstandard
 
 from detectors.alerts import Alert
+from streams.errors import StreamsError
 from streams.intake import Record
 from streams.offline import OfflinePipeline
 
@@ -19,7 +20,7 @@ _CHUNK = 500  # records per step: as many as live ingest fetches
 _FORMATS = (".jsonl", ".jsonl.gz", ".jsonl.zst")
 
 
-class SourceError(ValueError):
+class SourceError(StreamsError):
     """A source cannot be read; names the file and what to do."""
 
 

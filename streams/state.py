@@ -14,6 +14,8 @@ from typing import Any, Protocol
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
+from streams.errors import StreamsError
+
 _log = logging.getLogger(__name__)
 
 Record = tuple[str, bytes | None]
@@ -22,11 +24,11 @@ _ACCOUNT = b"a:"
 _POSITION = b"p:observations"
 
 
-class FencedError(RuntimeError):
+class FencedError(StreamsError):
     """Another owner has taken over the partition; nothing more may be written by this one."""
 
 
-class StateUnavailableError(RuntimeError):
+class StateUnavailableError(StreamsError):
     """State could not be read or written although it was tried again."""
 
 

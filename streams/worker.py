@@ -6,11 +6,13 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 from streams import topics
 from streams.build import build_engine
-from streams.health import Health, serve
+from streams.codecs import REASONS
+from streams.errors import BrokerUnreachable, Problem, StreamsError
+from streams.health import Health, Server
 from streams.ingest import Ingest
 from streams.metrics import Metrics
 from streams.settings import Settings
@@ -18,20 +20,35 @@ from streams.settings import Settings
 _log = logging.getLogger(__name__)
 
 ROLES = ("ingest", "detect")
+_Failed = Callable[[BaseException], None]
+
 _RETRY_FIRST_S, _RETRY_LONGEST_S = 1.0, 30.0
 
 
-class WorkerError(RuntimeError):
+class WorkerError(StreamsError):
     """A role failed; the process must exit so that a fresh one continues from what is saved."""
 
 
-def await_broker(settings: Settings, stop: threading.Event) -> list[topics.Problem]:
+class TopicsError(StreamsError):
+    """The topics are not as the configuration has them; the worker would lose or misplace data.
+
+    Parameters
+    ----------
+    problems : list of Problem
+        All that is wrong.
+    """
+
+    def __init__(self, problems: list[Problem]) -> None:
+        super().__init__("the topics are not ready:\n" + "\n".join(f"  {problem}" for problem in problems))
+
+
+def await_broker(settings: Settings, stop: threading.Event) -> list[Problem]:
     """Check the topics, waiting for an unreachable broker with growing pauses; empty when all is well."""
     pause_s = _RETRY_FIRST_S
     while not stop.is_set():
         try:
             return topics.check(settings)
-        except topics.BrokerUnreachable as error:
+        except BrokerUnreachable as error:
             _log.warning("%s; trying again in %.0f s", error, pause_s)
             stop.wait(pause_s)
             pause_s = min(2 * pause_s, _RETRY_LONGEST_S)
@@ -43,7 +60,7 @@ def run(
     roles: tuple[str, ...],
     key: bytes,
     *,
-    on_ready: Callable[[Metrics, int], None] | None = None,
+    on_serving: Callable[[Server], None] | None = None,
     stop: threading.Event | None = None,
 ) -> None:
     """Run `roles` in this process until SIGINT, SIGTERM, `stop`, or a failure.
@@ -56,8 +73,8 @@ def run(
         Of `ROLES`.
     key : bytes
         Secret that keys every hash.
-    on_ready : callable, optional
-        Called once with the metrics and the port they are served on.
+    on_serving : callable, optional
+        Called once, when metrics and health are served.
     stop : threading.Event, optional
         Set it to end the worker from another thread; otherwise signals do.
 
@@ -65,15 +82,17 @@ def run(
     ------
     WorkerError
         A role failed.
+    TopicsError
+        The topics are missing or wrong.
     """
-    asyncio.run(_run(settings, roles, key, on_ready, stop or threading.Event()))
+    asyncio.run(_run(settings, roles, key, on_serving, stop or threading.Event()))
 
 
 async def _run(
     settings: Settings,
     roles: tuple[str, ...],
     key: bytes,
-    on_ready: Callable[[Metrics, int], None] | None,
+    on_serving: Callable[[Server], None] | None,
     stop: threading.Event,
 ) -> None:
     loop = asyncio.get_running_loop()
@@ -81,21 +100,25 @@ async def _run(
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, lambda: (stop.set(), stopping.set()))
-    metrics = Metrics()
-    health = Health(roles, stall_s=settings.health.stall_s)
+    metrics = Metrics(dead_letter_reasons=REASONS)
+    health = Health(settings.health.stall_s, needs=roles)
     failures: list[BaseException] = []
 
     def failed(error: BaseException) -> None:
         failures.append(error)
         loop.call_soon_threadsafe(stopping.set)
 
-    with serve(metrics, health, settings.metrics.host, settings.metrics.port) as server:
-        if on_ready is not None:
-            on_ready(metrics, server.port)
+    listen = settings.metrics
+    with Server(metrics.registry, health, host=listen.host, port=listen.port) as server:
+        if on_serving is not None:
+            on_serving(server)
         problems = await asyncio.to_thread(await_broker, settings, stop)
-        fatal = [problem for problem in problems if problem.fatal]
-        if fatal:
-            raise topics.TopicsWrong(fatal)
+        for problem in problems:
+            if problem.severity != "error":
+                _log.warning("%s", problem)
+        wrong = [problem for problem in problems if problem.severity == "error"]
+        if wrong:
+            raise TopicsError(wrong)
         async with contextlib.AsyncExitStack() as stack:
             if "detect" in roles and not stop.is_set():
                 await stack.enter_async_context(_detect(settings, key, metrics, health, failed))
@@ -117,8 +140,8 @@ async def _watch(stop: threading.Event, stopping: asyncio.Event) -> None:
 
 @contextlib.asynccontextmanager
 async def _ingest(
-    settings: Settings, key: bytes, metrics: Metrics, health: Health, failed: Callable[[BaseException], None]
-):  # type: ignore[no-untyped-def]
+    settings: Settings, key: bytes, metrics: Metrics, health: Health, failed: _Failed
+) -> AsyncIterator[None]:
     stop = threading.Event()
 
     def body() -> None:
@@ -130,18 +153,20 @@ async def _ingest(
             failed(error)
 
     thread = threading.Thread(target=body, name="ingest")
+    health.watch("ingest")
     thread.start()
     try:
         yield
     finally:
+        health.unwatch("ingest")
         stop.set()
         await asyncio.to_thread(thread.join)
 
 
 @contextlib.asynccontextmanager
 async def _detect(
-    settings: Settings, key: bytes, metrics: Metrics, health: Health, failed: Callable[[BaseException], None]
-):  # type: ignore[no-untyped-def]
+    settings: Settings, key: bytes, metrics: Metrics, health: Health, failed: _Failed
+) -> AsyncIterator[None]:
     # Imported here, so that an ingest worker never loads Faust.
     from streams.agents import Detect
     from streams.alerting import AlertProducer
@@ -157,9 +182,11 @@ async def _detect(
     app.finalize()
     await app.start()
     flusher = asyncio.create_task(detect.flush_forever())
+    health.watch("detect", detect.has_work)
     try:
         yield
     finally:
+        health.unwatch("detect")
         flusher.cancel()
         await asyncio.gather(flusher, return_exceptions=True)
         started = time.monotonic()

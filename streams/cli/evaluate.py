@@ -20,17 +20,16 @@ def evaluate(
     import msgspec
 
     from streams import evaluation, offline
-    from streams.cli import common
     from streams.replay import read_records
     from streams.replay import replay as run
+    from streams.settings import load_settings
 
     if output not in ("text", "json"):
         raise typer.BadParameter(f"{output!r} must be text or json", param_hint="--output")
-    settings = common.settings(config)
-    with common.failures():
-        known = evaluation.read_labels(labels)
-        pipeline = offline.build(settings, common.offline_key(settings), source=sources[0].name)
-        rows = evaluation.score(known, run(pipeline, read_records(sources)))
+    settings = load_settings(config)
+    known = evaluation.read_labels(labels)
+    pipeline = offline.build(settings, settings.secret_key(development=True), source=sources[0].name)
+    rows = evaluation.score(known, run(pipeline, read_records(sources)))
     if output == "json":
         typer.echo(msgspec.json.format(msgspec.json.encode(rows)).decode())
     else:

@@ -30,22 +30,21 @@ def replay(
     from streams.codecs import encode_alert
 
     from streams import offline
-    from streams.cli import common
     from streams.replay import in_order, read_records
     from streams.replay import replay as run
+    from streams.settings import load_settings
 
-    settings = common.settings(config)
-    with common.failures():
-        if alerts is not None and not alerts.parent.is_dir():
-            raise typer.BadParameter(f"{alerts.parent} is not a directory", param_hint="--alerts")
-        name = sources[0].name if len(sources) == 1 else f"{sources[0].name} and {len(sources) - 1} more"
-        pipeline = offline.build(settings, common.offline_key(settings), source=name)
-        found = in_order(run(pipeline, read_records(sources)))
-        lines = b"".join(encode_alert(alert) + b"\n" for alert in found)
-        if alerts is None:
-            typer.echo(lines.decode(), nl=False)
-        else:
-            alerts.write_bytes(lines)
+    settings = load_settings(config)
+    if alerts is not None and not alerts.parent.is_dir():
+        raise typer.BadParameter(f"{alerts.parent} is not a directory", param_hint="--alerts")
+    name = sources[0].name if len(sources) == 1 else f"{sources[0].name} and {len(sources) - 1} more"
+    pipeline = offline.build(settings, settings.secret_key(development=True), source=name)
+    found = in_order(run(pipeline, read_records(sources)))
+    lines = b"".join(encode_alert(alert) + b"\n" for alert in found)
+    if alerts is None:
+        typer.echo(lines.decode(), nl=False)
+    else:
+        alerts.write_bytes(lines)
     _summary(pipeline.read, pipeline.refused, found)
 
 

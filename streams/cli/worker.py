@@ -28,14 +28,13 @@ def worker(
     supervisor starts a fresh one, which continues from what is saved.
     """
     from streams import worker as live
-    from streams.cli import common
+    from streams.settings import load_settings
 
-    settings = common.settings(config)
-    key = common.live_key(settings)
+    settings = load_settings(config)
+    key = settings.secret_key()
     roles = live.ROLES if role is Role.ALL else (role.value,)
 
     def ready(_metrics: object, port: int) -> None:
         typer.echo(f"metrics and health on http://{settings.metrics.host}:{port}/metrics", err=True)
 
-    with common.failures():
-        live.run(settings, roles, key, on_ready=ready)
+    live.run(settings, roles, key, on_ready=ready)
