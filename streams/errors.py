@@ -25,6 +25,15 @@ class Problem:
     fix: str = ""
     severity: str = "error"
 
+    @property
+    def fatal(self) -> bool:
+        """Whether nothing should start before it is put right."""
+        return self.severity == "error"
+
+    def as_dict(self) -> dict[str, str]:
+        """Plain form, for programs."""
+        return dataclasses.asdict(self)
+
     def __str__(self) -> str:
         return f"{self.where}: {self.message}" + (f". {self.fix}" if self.fix else "")
 

@@ -73,7 +73,7 @@ OWNED: dict[str, str] = {
 
 _SASL_PLAIN = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 _FILES_ONLY = "Give PEM files: ssl.ca.location, ssl.certificate.location, ssl.key.location"
-_NOT_FOR_FAUST = {
+NOT_FOR_FAUST = {
     "ssl.keystore.location": f"the detect stage cannot read a PKCS#12 key store. {_FILES_ONLY}",
     "ssl.keystore.password": f"the detect stage cannot read a PKCS#12 key store. {_FILES_ONLY}",
     "ssl.key.pem": f"the detect stage takes keys from files. {_FILES_ONLY}",
@@ -83,11 +83,12 @@ _NOT_FOR_FAUST = {
     "ssl.curves.list": "the detect stage cannot set it",
     "ssl.sigalgs.list": "the detect stage cannot set it",
 }
+"""Properties that librdkafka has and Faust cannot honour, and why that is."""
 
 _COMMON = (  # only for "did you mean"
     *OWNED,
     *SECRETS,
-    *_NOT_FOR_FAUST,
+    *NOT_FOR_FAUST,
     "security.protocol",
     "sasl.mechanism",
     "sasl.mechanisms",
@@ -232,8 +233,8 @@ def _try_client(properties: Mapping[str, str]) -> str | None:
 
 
 def _check_one(name: str, value: str) -> list[Problem]:
-    if name in _NOT_FOR_FAUST:
-        message, _, fix = _NOT_FOR_FAUST[name].partition(". ")
+    if name in NOT_FOR_FAUST:
+        message, _, fix = NOT_FOR_FAUST[name].partition(". ")
         return [_problem(name, message, fix or "Remove it")]
     if name.endswith(".location"):
         return []  # looked at together with the rest: a key needs its certificate

@@ -8,7 +8,7 @@ with its first event looks like no event to `rate()`.
 import platform
 from collections.abc import Iterable, Sequence
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, disable_created_metrics
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.process_collector import ProcessCollector
 
@@ -28,19 +28,14 @@ KINDS = (
 )
 SEVERITIES = ("low", "medium", "high", "critical")
 
-SKIP_REASONS = (
+DUPLICATE_REASONS = (
     "repeated_by_ingest",
     "applied_before_restart",
     "message_already_applied",
-    "unreadable_batch",
     "repeated_event",
-    "late_applied_out_of_order",
-    "buffer_overflow",
-    "state_unreadable",
-    "state_too_large",
-    "account_expired",
-    "account_evicted",
 )
+DROP_REASONS = ("account_expired", "account_evicted", "state_unreadable", "state_too_large")
+OTHER_REASONS = ("unreadable_batch", "buffer_overflow", "other")
 
 CRASH_REASONS = ("fenced", "failure", "breaker_open", "delivery_failed", "state_unavailable")
 
@@ -53,6 +48,26 @@ _FLUSH_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0)
 _STATE_BYTES = (256, 512, 1024, 1536, 2048, 2560, 3072, 3584, 4096)
 
 
+class _Skipped:
+    """Finds the counter that a reason belongs to; an unlisted reason counts as "other"."""
+
+    def __init__(self, metrics: "Metrics", extra: Sequence[str]) -> None:
+        self._counters: dict[tuple[str, str], Counter] = {}
+        for stage in STAGES:
+            for reason in DUPLICATE_REASONS:
+                self._counters[stage, reason] = metrics.duplicates.labels(stage=stage, reason=reason)
+            for reason in DROP_REASONS:
+                self._counters[stage, reason] = metrics.accounts_dropped.labels(reason=reason)
+            for reason in (*OTHER_REASONS, *extra):
+                self._counters[stage, reason] = metrics.other_skips.labels(stage=stage, reason=reason)
+            self._counters[stage, "late_applied_out_of_order"] = metrics.late
+            self._counters[stage, "lost_to_retention"] = metrics.lost_messages
+
+    def labels(self, *, stage: str, reason: str) -> Counter:
+        """Counter of this reason in this stage."""
+        return self._counters.get((stage, reason)) or self._counters[stage, "other"]
+
+
 class Metrics:
     """The metrics of one worker.
 
@@ -61,7 +76,7 @@ class Metrics:
     dead_letter_reasons : sequence of str
         Reasons for which a record may be refused; exported as 0 from the start.
     skip_reasons : sequence of str
-        Reasons beyond `SKIP_REASONS`, for instance of the engine.
+        Reasons beyond those listed in this module, for instance of the engine.
     process : bool
         Also export memory, CPU time and garbage collection of this process.
 
@@ -69,6 +84,8 @@ class Metrics:
     ----------
     registry : CollectorRegistry
         What `/metrics` shows.
+    skipped : object with `labels(stage, reason)`
+        The counter of whatever was counted instead of applied, found by its reason.
     """
 
     def __init__(
@@ -78,6 +95,8 @@ class Metrics:
         skip_reasons: Sequence[str] = (),
         process: bool = True,
     ) -> None:
+        # Each counter would bring a second series with the time of its creation, which nobody reads.
+        disable_created_metrics()
         self.registry = registry = CollectorRegistry()
 
         # -- flow --------------------------------------------------------------------------------
@@ -102,10 +121,25 @@ class Metrics:
             ["reason"],
             registry=registry,
         )
-        self.skipped = Counter(
-            "extraction_skipped_total",
-            "Things counted but not treated like a new observation in its place, by stage and reason: repeats "
-            "after a restart, late observations, accounts dropped to stay within bounds.",
+        self.duplicates = Counter(
+            "extraction_duplicates_total",
+            "Observations and messages that came again, as after a restart, and were not applied again.",
+            ["stage", "reason"],
+            registry=registry,
+        )
+        self.late = Counter(
+            "extraction_late_observations_total",
+            "Observations that came later than ordering.lateness_ms allows; applied, but out of order.",
+            registry=registry,
+        )
+        self.lost_messages = Counter(
+            "extraction_lost_messages_total",
+            "Messages of observations that Kafka's retention deleted before detect had read them.",
+            registry=registry,
+        )
+        self.other_skips = Counter(
+            "extraction_irregularities_total",
+            "Other things that ought not to happen: messages of another version, the ordering buffer full.",
             ["stage", "reason"],
             registry=registry,
         )
@@ -131,8 +165,7 @@ class Metrics:
         )
         self.applied_latency = Histogram(
             "extraction_applied_latency_seconds",
-            "Time from when the oldest record of a message was appended to the bus until detect had taken the "
-            "message in.",
+            "Time from when the oldest record of a message was appended to the bus until detect had it.",
             buckets=_LATENCY_S,
             registry=registry,
         )
@@ -182,6 +215,12 @@ class Metrics:
             "Accounts this worker has state of.",
             registry=registry,
         )
+        self.accounts_dropped = Counter(
+            "extraction_accounts_dropped_total",
+            "Accounts whose state was dropped: long silent, evicted to stay within bounds, or damaged.",
+            ["reason"],
+            registry=registry,
+        )
         self.state_bytes = Histogram(
             "extraction_state_record_bytes",
             "Size of the saved state of one account, each time it is saved.",
@@ -216,8 +255,7 @@ class Metrics:
         for kind in KINDS:
             for severity in SEVERITIES:
                 self.alerts.labels(kind=kind, severity=severity)
-        for reason in (*SKIP_REASONS, *skip_reasons):
-            self.skipped.labels(stage="detect", reason=reason)
+        self.skipped = _Skipped(self, skip_reasons)
         for reason in dead_letter_reasons:
             self.dead_letters.labels(reason=reason)
         for reason in CRASH_REASONS:

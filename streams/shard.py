@@ -205,7 +205,7 @@ class Shard:
         position = Position(
             POSITION_VERSION,
             self._done,
-            self._received,
+            max(self._received, self._skip_below[0]),
             self._watermark.snapshot(),
             self._high_water_done,
             self.applied,
@@ -302,6 +302,11 @@ class Shard:
         return self._watermark.value
 
     def _release(self, now_s: float) -> list[Alert]:
+        if self._received < self._skip_below[0]:
+            # Still re-reading: what lies below the saved watermark is applied, and the watermark stays, so
+            # that one position describes what is applied also if the shard is interrupted again.
+            self._settle()
+            return []
         newest = max(int(rows["order_ms"].max()) for rows, *_ in self._buffer) if self._buffer else None
         watermark = self._watermark.advance(newest, now_s)
         if self._buffered > self._limits.max_buffered_rows:

@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import Mapping
 
-_BARE = re.compile(r"^[A-Za-z0-9_-]+$")
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def write_toml(tree: Mapping[str, object], *, hidden: str) -> str:
@@ -30,7 +30,7 @@ def _table(tree: Mapping[str, object], path: tuple[str, ...], hidden: str) -> li
 
 
 def _key(name: str) -> str:
-    return name if _BARE.match(name) else _string(name)
+    return name if _BARE.fullmatch(name) else _string(name)
 
 
 def _string(text: str) -> str:

@@ -1,0 +1,160 @@
+"""Probing: request parameters and repeats that read out the model's probabilities instead of its answers."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from detectors.base import Plain, Spec
+from detectors.errors import StateError
+from detectors.observation import FLAG_LOGIT_BIAS, FLAG_LOGPROBS, Observation
+from detectors.primitives import plain
+from detectors.primitives.likelihood import MarkLikelihoods, odds
+
+FACETS = (
+    "log-probabilities asked for",
+    "tokens biased",
+    "other tokens biased than before",
+    "at most one token of output",
+    "several choices per prompt",
+    "prompt repeated",
+    "prompt repeated with other sampling",
+    "temperature changed between requests",
+)
+"""What a request may show; the bit of a facet is its place here."""
+
+DEFAULT_RATES = (0.02, 0.005, 0.001, 0.01, 0.02, 0.08, 0.005, 0.05)
+
+_LOGPROBS, _BIAS, _BIAS_SWEEP, _ONE_TOKEN, _CHOICES, _REPEAT, _RESAMPLED, _TEMPERATURE = (
+    1 << place for place in range(len(FACETS))
+)
+_RECENT = 16  # prompts remembered for repeats
+
+
+class Probing:
+    """Log-likelihood ratio of probing requests against the share of them in ordinary use.
+
+    Parameters
+    ----------
+    base_rates : sequence of float
+        Share of ordinary exchanges with each of `FACETS`, in that order; in [0, 1].
+
+    Notes
+    -----
+    Facets: log-probabilities, biased tokens and sweeps through them, and one-token outputs read out
+    the last layer [1]_, [2]_; several choices, repeats and changed sampling read out distributions.
+    Score: nats, >= 0, summed over facets. A bus that carries no parameters leaves the repeats.
+    State: 15 bytes per facet seen and 16 prompts with their sampling, 0.4 KiB. Cost: O(16).
+    Blind spots: probing spread over many accounts; products that always ask for log-probabilities
+    look alike, which is why the reference contains such accounts.
+
+    References
+    ----------
+    .. [1] N. Carlini et al. (2024), Stealing Part of a Production Language Model, arXiv 2403.06634.
+    .. [2] M. Finlayson et al. (2024), Logits of API-Protected LLMs Leak Proprietary Information,
+       arXiv 2403.09539.
+
+    Examples
+    --------
+    >>> probing = Probing()
+    >>> for i in range(8):
+    ...     probing.learn_one(Observation("a", "e", prompt=5, flags=2, logit_bias=i + 1, max_tokens=1))
+    >>> probing.score_one() > 50
+    True
+    """
+
+    __slots__ = ("_bias", "_likelihoods", "_odds", "_recent", "_temperature", "_usable")
+
+    spec = Spec(
+        id="probing",
+        version=1,
+        high="parameter_probing",
+        reads=("prompt", "flags", "logit_bias", "max_tokens", "choices", "temperature", "top_p"),
+        unit="log-likelihood ratio, nats",
+        grain=1.0,  # a ratio of e**x has, under the base rates, a chance of at most e**-x
+    )
+
+    def __init__(self, *, base_rates: Sequence[float] = DEFAULT_RATES) -> None:
+        self._odds = odds(tuple(base_rates))
+        self._likelihoods = MarkLikelihoods(self._odds)
+        self._recent: dict[int, int] = {}  # prompt -> its sampling, oldest first
+        self._temperature = self._bias = 0  # of the previous request; 0 is absent
+        self._usable = False
+
+    def score_one(self) -> float | None:
+        """Sum over facets; None while no exchange had text or parameters."""
+        return sum(found[0] for found in self._likelihoods.sums()) if self._usable else None
+
+    def learn_one(self, seen: Observation) -> None:
+        """Count the facets of one exchange."""
+        facets = self._facets(seen)
+        if facets or seen.prompt:
+            self._usable = True
+        self._likelihoods.update(facets)
+
+    def _facets(self, seen: Observation) -> int:
+        facets = 0
+        flags, choices, temperature = seen.flags, seen.choices, seen.temperature
+        if flags & FLAG_LOGPROBS or seen.top_logprobs > 0:
+            facets = _LOGPROBS
+        if flags & FLAG_LOGIT_BIAS:
+            facets |= _BIAS
+            if self._bias and seen.logit_bias != self._bias:
+                facets |= _BIAS_SWEEP
+            self._bias = seen.logit_bias
+        if 0 <= seen.max_tokens <= 1:
+            facets |= _ONE_TOKEN
+        if choices > 1:
+            facets |= _CHOICES
+        # In thousandths and shifted, so that 0 stays "absent"; the comparison is false for NaN.
+        heat = int(temperature * 1000) + 1 if 0.0 <= temperature <= 65.0 else 0
+        if heat:
+            if self._temperature and heat != self._temperature:
+                facets |= _TEMPERATURE
+            self._temperature = heat
+        prompt = seen.prompt
+        if prompt:
+            sampling = (heat ^ (choices << 20) ^ (seen.logit_bias << 1)) & 0xFFFFFFFF
+            before = self._recent.pop(prompt, None)
+            if before is not None:
+                facets |= _REPEAT if before == sampling else _REPEAT | _RESAMPLED
+            elif len(self._recent) >= _RECENT:
+                del self._recent[next(iter(self._recent))]
+            self._recent[prompt] = sampling
+        return facets
+
+    def explain(self, score: float, typical: float) -> str:
+        """One sentence with the numbers."""
+        found = self._likelihoods.sums()
+        if not found:
+            return "No probing parameter is more frequent than in ordinary use."
+        parts = [f"{FACETS[facet]} in {hits}" for _, facet, hits in found[:3]]
+        return (
+            f"Of {self._likelihoods.n} requests: {', '.join(parts)}; far more often than in ordinary use "
+            f"(evidence {score:.1f} nats, usually {typical:.1f})."
+        )
+
+    def snapshot(self) -> Plain:
+        """Likelihood ratios, previous request, recent prompts."""
+        recent = b"".join(
+            prompt.to_bytes(8, "little") + sampling.to_bytes(4, "little")
+            for prompt, sampling in self._recent.items()
+        )
+        return [self._usable, self._temperature, self._bias, recent, self._likelihoods.snapshot()]
+
+    def restore(self, state: Plain) -> None:
+        """Replace the state by a snapshot's; raises `StateError`."""
+        usable, temperature, bias, recent, likelihoods = plain.fields(state, 5, "probing")
+        if type(usable) is not bool:
+            raise StateError("probing: saved value `usable` must be true or false")
+        temperature = plain.integer(temperature, 0, 0x10000, "probing.temperature")
+        bias = plain.integer(bias, 0, (1 << 64) - 1, "probing.bias")
+        packed = plain.raw(recent, 12 * _RECENT, "probing.recent", multiple_of=12)
+        prompts: dict[int, Any] = {
+            int.from_bytes(packed[at : at + 8], "little"): int.from_bytes(packed[at + 8 : at + 12], "little")
+            for at in range(0, len(packed), 12)
+        }
+        if 0 in prompts or len(prompts) * 12 != len(packed):
+            raise StateError("probing: saved prompts repeat or are empty")
+        fresh = MarkLikelihoods(self._odds)
+        fresh.restore(likelihoods)
+        self._usable, self._temperature, self._bias = usable, temperature, bias
+        self._recent, self._likelihoods = prompts, fresh

@@ -1,0 +1,1 @@
+"""Small online statistics whose state is plain numbers."""

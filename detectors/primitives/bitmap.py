@@ -1,0 +1,91 @@
+"""A bitmap that counts distinct hashes and remembers, with a known error, which were seen."""
+
+import math
+from typing import Any
+
+from detectors.errors import StateError
+from detectors.primitives import plain
+
+
+class DistinctBitmap:
+    """Linear counting [1]_: the share of bits still clear tells how many distinct hashes set the others.
+
+    Parameters
+    ----------
+    bits : int
+        Size, a power of two from 8 to 65,536. The estimate is good to a few per cent up to
+        about three distinct hashes per bit.
+
+    Notes
+    -----
+    State: bits / 8 bytes, or two bytes per set bit while that is less. Cost: O(1) per hash; the
+    estimate reads the whole bitmap and is for looks only.
+
+    References
+    ----------
+    .. [1] K.-Y. Whang et al. (1990), A Linear-Time Probabilistic Counting Algorithm, TODS 15(2).
+    """
+
+    __slots__ = ("_mask", "_set")
+
+    def __init__(self, bits: int) -> None:
+        self._mask = bits - 1
+        self._set = bytearray(bits // 8)
+
+    def add(self, value: int) -> None:
+        """Mark one hash; its lowest bits are used."""
+        place = value & self._mask
+        self._set[place >> 3] |= 1 << (place & 7)
+
+    def add_all(self, values: tuple[int, ...]) -> None:
+        """Mark every hash but 0, which stands for none."""
+        marked, mask = self._set, self._mask
+        for value in values:
+            if value:
+                place = value & mask
+                marked[place >> 3] |= 1 << (place & 7)
+
+    def seen(self, value: int) -> bool:
+        """Whether the bit of `value` is set: always true if it was added, else by chance."""
+        place = value & self._mask
+        return bool(self._set[place >> 3] >> (place & 7) & 1)
+
+    def marked(self) -> int:
+        """Number of set bits."""
+        return int.from_bytes(self._set, "little").bit_count()
+
+    def distinct(self) -> float:
+        """Estimated number of distinct hashes."""
+        size = self._mask + 1
+        clear = size - self.marked()
+        # A full bitmap has no estimate; half a clear bit is the usual bound.
+        return -size * math.log(max(clear, 0.5) / size)
+
+    def snapshot(self) -> bytes:
+        """State: the bitmap as it is, or the places of its set bits as sorted little-endian uint16."""
+        if self.marked() * 2 >= len(self._set):
+            return bytes(self._set)
+        return b"".join(
+            (place << 3 | bit).to_bytes(2, "little")
+            for place, byte in enumerate(self._set)
+            if byte
+            for bit in range(8)
+            if byte >> bit & 1
+        )
+
+    def restore(self, state: Any) -> None:
+        """Replace the state by a snapshot's; raises `StateError`."""
+        saved = plain.raw(state, len(self._set), "bitmap")
+        if len(saved) == len(self._set):
+            self._set = bytearray(saved)
+            return
+        if len(saved) % 2:
+            raise StateError("bitmap: saved state has a wrong length")
+        fresh, last = bytearray(len(self._set)), -1
+        for at in range(0, len(saved), 2):
+            place = int.from_bytes(saved[at : at + 2], "little")
+            if place <= last or place > self._mask:
+                raise StateError("bitmap: saved state is not a sorted list of set bits")
+            last = place
+            fresh[place >> 3] |= 1 << (place & 7)
+        self._set = fresh

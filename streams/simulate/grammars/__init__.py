@@ -1,0 +1,1 @@
+"""Word lists and sentence patterns of the built-in generator, as data: one TOML file per subject."""
