@@ -6,6 +6,7 @@ setting is a connection that is weaker than its configuration says.
 """
 
 import difflib
+import os
 import re
 import ssl
 from collections.abc import Mapping
@@ -17,6 +18,8 @@ from pydantic import SecretStr
 from streams.errors import Problem
 
 Value = str | SecretStr
+
+_FILE = "_file"
 
 SECRETS = frozenset(
     {
@@ -126,33 +129,53 @@ class PropertyError(ValueError):
         self.fix = fix
 
 
-def normalise(raw: object) -> dict[str, Value]:
-    """Flat properties from what a TOML table or the environment gives.
+def canonical(raw: object) -> dict[str, object]:
+    """Flat properties with one spelling of each name, values as they came.
 
     Unquoted dotted keys are nested tables in TOML, and environment variables cannot hold dots
     (`SECURITY_PROTOCOL`); no librdkafka property has an underscore in its name, so both are
-    unambiguous. A name ending in `_file` names a file whose content is the value.
+    unambiguous. Names that end in `_file` keep that ending: the value is in the file.
 
     Raises
     ------
     PropertyError
-        A value is not plain, or a file cannot be read.
+        This is no table, or a name is in it twice.
     """
     if not isinstance(raw, Mapping):
         raise PropertyError("", "must be a table of librdkafka properties")
-    flat: dict[str, Value] = {}
+    flat: dict[str, object] = {}
     for path, value in _leaves(raw, ""):
         name = path.lower()
-        is_file = name.endswith(("_file", ".file"))
-        if is_file:
-            name = name[: -len("_file")]
-        name = name.replace("_", ".")
+        suffix = _FILE if name.endswith((_FILE, ".file")) else ""
+        name = name[: len(name) - len(suffix)].replace("_", ".")
         name = "sasl.mechanisms" if name == "sasl.mechanism" else name
-        text = _read_file(name, value) if is_file else _text(name, value)
-        if name in flat:
+        if name in flat or f"{name}{_FILE}" in flat:
             raise PropertyError(name, "is given twice", "Keep one, either the value or the file")
-        flat[name] = SecretStr(text) if name in SECRETS and isinstance(text, str) else text
+        flat[name + suffix] = value
     return flat
+
+
+def merge(below: object, above: object) -> dict[str, object]:
+    """Properties of two sources, in canonical form; a value or file above goes over either below."""
+    lower, upper = canonical(below), canonical(above)
+    named = {name.removesuffix(_FILE) for name in upper}
+    return {name: value for name, value in lower.items() if name.removesuffix(_FILE) not in named} | upper
+
+
+def normalise(raw: object) -> dict[str, Value]:
+    """Values by canonical name, read from their files, secrets wrapped.
+
+    Raises
+    ------
+    PropertyError
+        See `canonical`; or a value is not plain, or a file cannot be read.
+    """
+    found: dict[str, Value] = {}
+    for path, value in canonical(raw).items():
+        name = path.removesuffix(_FILE)
+        text = _text(name, value) if name == path else _read_file(name, value)
+        found[name] = SecretStr(text) if name in SECRETS and isinstance(text, str) else text
+    return found
 
 
 def _leaves(raw: Mapping[str, Any], prefix: str) -> list[tuple[str, Any]]:
@@ -178,7 +201,7 @@ def _text(name: str, value: object) -> Value:
 def _read_file(name: str, value: object) -> str:
     try:
         return Path(str(value)).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # not there, not UTF-8, no path at all
         raise PropertyError(name, f"its file cannot be read: {error}") from None
 
 
@@ -245,7 +268,9 @@ def _check_one(name: str, value: str) -> list[Problem]:
         near = difflib.get_close_matches(name, _COMMON, n=1, cutoff=0.75)
         fix = f"Did you mean {near[0]}?" if near else "See librdkafka's CONFIGURATION.md for the names"
         return [_problem(name, "librdkafka has no such property", fix)]
-    if re.search(r"[Ii]nvalid value|outside allowed range|must be|expect", complaint) and name in complaint:
+    if name in complaint and re.search(
+        "invalid value|outside allowed range|expected", complaint, re.IGNORECASE
+    ):
         return [_problem(name, complaint)]
     return []
 
@@ -331,11 +356,11 @@ def _ssl_context(properties: Mapping[str, str]) -> ssl.SSLContext:
     try:
         if authority is None:
             context = ssl.create_default_context()
-        elif Path(authority).is_dir():
+        elif os.path.isdir(authority):
             context = ssl.create_default_context(capath=authority)
         else:
             context = ssl.create_default_context(cafile=authority)
-    except (OSError, ssl.SSLError) as error:
+    except (OSError, ValueError) as error:  # SSLError is an OSError
         raise PropertyError("ssl.ca.location", f"{authority} cannot be used: {error}") from None
     if _is_off(properties.get("ssl.endpoint.identification.algorithm")):
         context.check_hostname = False
@@ -354,7 +379,7 @@ def _ssl_context(properties: Mapping[str, str]) -> ssl.SSLContext:
         password = properties.get("ssl.key.password", "")
         try:
             context.load_cert_chain(certificate, key, password=lambda: password)
-        except (OSError, ssl.SSLError) as error:
+        except (OSError, ValueError) as error:  # SSLError is an OSError
             raise PropertyError(
                 "ssl.certificate.location", f"{certificate} with {key} cannot be used: {error}"
             ) from None

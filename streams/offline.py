@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from detectors.engine import Account, Engine
 
 from detectors.alerts import Alert
+from detectors.base import Plain
 from streams import topics
 from streams.batches import Progress, decode_batch
 from streams.build import build_engine, build_intake, build_limits
@@ -45,6 +46,7 @@ class OfflinePipeline:
         source_partitions: int = 1,
         partitions: int = 8,
     ) -> None:
+        self._engine = engine
         self._intake = intake
         self._shards = [Shard(engine, limits) for _ in range(partitions)]
         self._packer = Packer(
@@ -95,6 +97,11 @@ class OfflinePipeline:
     def account(self, account_id: str) -> Account | None:
         """State of an account."""
         return self._shards[topics.partition_of(account_id, len(self._shards))].account(account_id)
+
+    def snapshot(self, account_id: str) -> Plain:
+        """State of an account as it would be saved; None if it has none."""
+        account = self.account(account_id)
+        return None if account is None else self._engine.snapshot(account)
 
     def account_ids(self) -> list[str]:
         """Accounts with state, sorted."""

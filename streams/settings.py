@@ -18,6 +18,7 @@ from pydantic_settings import EnvSettingsSource
 
 from streams import kafka_properties
 from streams.errors import Problem, SettingsError
+from streams.kafka_properties import PropertyError
 from streams.settings_model import ENV_PREFIX, Settings, is_section
 
 __all__ = ["Settings", "SettingsError", "load_settings"]
@@ -51,7 +52,9 @@ def load_settings(path: Path | None = None, overrides: Mapping[str, Any] | None 
     from_file = {} if path is None else _read_toml(path, problems)
     from_environment = EnvSettingsSource(Settings)()
     problems.extend(_unknown_variables())
-    tree = _merge(_merge(from_file, from_environment), _nested(overrides or {}))
+    tree = from_file
+    for above in (from_environment, _nested(overrides or {})):
+        tree = _over(tree, above, problems)
     _read_key_file(tree, problems)
     bad: set[str] = {problem.where for problem in problems}
     settings = None
@@ -174,6 +177,21 @@ def _nested(overrides: Mapping[str, Any]) -> dict[str, Any]:
     return tree
 
 
+def _over(below: Mapping[str, Any], above: Mapping[str, Any], problems: list[Problem]) -> dict[str, Any]:
+    """One source over another. Kafka properties have several spellings, so they are merged by name."""
+    merged = _merge(below, above)
+    tables = [
+        tree["kafka"].get("properties") for tree in (below, above) if isinstance(tree.get("kafka"), Mapping)
+    ]
+    if len(tables) == 2 and all(isinstance(table, Mapping) for table in tables):
+        try:
+            merged["kafka"]["properties"] = kafka_properties.merge(*tables)
+        except PropertyError as error:
+            problems.append(Problem(f'kafka.properties."{error.name}"', str(error), error.fix))
+            merged["kafka"].pop("properties")
+    return merged
+
+
 def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(below)
     for key, value in above.items():
@@ -207,7 +225,7 @@ def _read_key_file(tree: dict[str, Any], problems: list[Problem]) -> None:
         return
     try:
         tree["hash_key"] = Path(str(file)).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # not there, not UTF-8, no path at all
         problems.append(Problem("hash_key_file", f"{file} cannot be read: {error}"))
         return
     if not tree["hash_key"]:
@@ -232,7 +250,7 @@ def _explain(
     bad.add(key)
     origin = _origin(location, from_file, from_environment, path)
     if fault["type"] == "extra_forbidden":
-        yield Problem(key, f"no such key{origin}", _did_you_mean(key))
+        yield Problem(key.strip(".") or '""', f"no such key{origin}", _did_you_mean(key))
     elif fault["type"] == "kafka_property":
         where = f'kafka.properties."{context["name"]}"' if context["name"] else "kafka.properties"
         yield Problem(where, f"{context['text']}{origin}", context["fix"])

@@ -5,6 +5,7 @@ The objects read nothing but their arguments; `settings.load_settings` reads fil
 
 import datetime as dt
 import logging
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
@@ -236,7 +237,7 @@ class DetectionSettings(_Section):
     @field_validator("profile")
     @classmethod
     def _check_profile(cls, value: Path | None) -> Path | None:
-        if value is not None and not value.is_file():
+        if value is not None and not os.path.isfile(value):  # Path.is_file raises for odd names
             raise PydanticCustomError("no_file", "{path} is not a file", {"path": str(value)})
         return value
 

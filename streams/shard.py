@@ -18,9 +18,9 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from detectors.engine import Account, Engine
 
 from detectors.alerts import Alert
+from detectors.engine import Account, Engine
 from detectors.errors import StateError
 from detectors.observation import rows_to_observations
 from streams.batches import Batch, Rows
@@ -45,6 +45,26 @@ class Position(msgspec.Struct, array_like=True, frozen=True):
 
 _encode_position = msgspec.msgpack.Encoder().encode
 _decode_position = msgspec.msgpack.Decoder(Position).decode
+
+
+def decode_position(position: bytes) -> Position:
+    """Read a position record.
+
+    Raises
+    ------
+    StateError
+        The bytes are not a position of this version.
+    """
+    try:
+        saved = _decode_position(position)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise StateError(f"position record cannot be read: {error}") from None
+    if saved.version != POSITION_VERSION:
+        raise StateError(
+            f"position record has version {saved.version}, this release reads {POSITION_VERSION}: "
+            "run the release that wrote it, or newer"
+        )
+    return saved
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -223,15 +243,7 @@ class Shard:
         self._resting = dict(records)
         if position is None:
             return
-        try:
-            saved = _decode_position(position)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise StateError(f"position record cannot be read: {error}") from None
-        if saved.version != POSITION_VERSION:
-            raise StateError(
-                f"position record has version {saved.version}, this release reads {POSITION_VERSION}: "
-                "run the release that wrote it, or newer"
-            )
+        saved = decode_position(position)
         self._watermark.restore(saved.watermark, now_s)
         self._done = self._received = saved.done
         self._skip_below = (saved.received, self._watermark.value)

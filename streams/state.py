@@ -130,51 +130,8 @@ class KafkaStateStore:
         )
         deadline = time.monotonic() + self._timeout_s
         _retry(producer.init_transactions, deadline, f"taking over partition {partition}")
-        position, records = self._load(partition, deadline)
+        position, records = read_state(self._client, self._topic, partition, timeout_s=self._timeout_s)
         return _KafkaPartition(producer, self._topic, partition, position, records, self._timeout_s)
-
-    def _load(self, partition: int, deadline: float) -> tuple[bytes | None, dict[str, bytes]]:
-        consumer = Consumer(
-            {
-                **self._client,
-                "group.id": f"{self._app_id}-state-load",  # required by librdkafka; nothing is committed
-                "enable.auto.commit": False,
-                "auto.offset.reset": "earliest",
-                "isolation.level": "read_committed",
-                "enable.partition.eof": True,
-                "fetch.wait.max.ms": 20,
-            }
-        )
-        position: bytes | None = None
-        records: dict[str, bytes] = {}
-        try:
-            consumer.assign([TopicPartition(self._topic, partition, 0)])
-            while True:
-                for message in consumer.consume(10_000, 0.5):
-                    error = message.error()
-                    if error is not None:
-                        if error.code() == KafkaError._PARTITION_EOF:
-                            return position, records
-                        if error.code() in _PERMANENT:
-                            raise StateUnavailableError(f"{self._topic}[{partition}]: {error.str()}")
-                        _log.warning("state load %s[%d]: %s", self._topic, partition, error.str())
-                        continue
-                    key, value = message.key(), message.value()
-                    if key == _POSITION:
-                        position = value
-                    elif key is not None and key.startswith(_ACCOUNT):
-                        account_id = key[len(_ACCOUNT) :].decode("utf-8", "replace")
-                        if value is None:
-                            records.pop(account_id, None)
-                        else:
-                            records[account_id] = value
-                    deadline = max(deadline, time.monotonic() + self._timeout_s)
-                if time.monotonic() > deadline:
-                    raise StateUnavailableError(
-                        f"{self._topic}[{partition}]: nothing could be read for {self._timeout_s:.0f} s"
-                    )
-        finally:
-            consumer.close()
 
 
 _PERMANENT = (
@@ -186,6 +143,71 @@ _PERMANENT = (
 )
 
 _FENCED = (KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.PRODUCER_FENCED)
+
+
+def read_state(
+    client: Mapping[str, Any], topic: str, partition: int, *, timeout_s: float = 60.0
+) -> tuple[bytes | None, dict[str, bytes]]:
+    """Position and records of a partition as last committed; takes nothing over.
+
+    Parameters
+    ----------
+    client : mapping
+        librdkafka settings that reach the cluster.
+    topic : str
+        The state topic.
+    partition : int
+        Which partition.
+    timeout_s : float
+        Longest pause without a record before it counts as failed. Seconds.
+
+    Raises
+    ------
+    StateUnavailableError
+        The topic cannot be read.
+    """
+    consumer = Consumer(
+        {
+            **client,
+            "group.id": "unused",  # required by librdkafka; nothing is committed
+            "enable.auto.commit": False,
+            "auto.offset.reset": "earliest",
+            "isolation.level": "read_committed",
+            "enable.partition.eof": True,
+            "fetch.wait.max.ms": 20,
+        }
+    )
+    position: bytes | None = None
+    records: dict[str, bytes] = {}
+    deadline = time.monotonic() + timeout_s
+    try:
+        consumer.assign([TopicPartition(topic, partition, 0)])
+        while True:
+            for message in consumer.consume(10_000, 0.5):
+                error = message.error()
+                if error is not None:
+                    if error.code() == KafkaError._PARTITION_EOF:
+                        return position, records
+                    if error.code() in _PERMANENT:
+                        raise StateUnavailableError(f"{topic}[{partition}]: {error.str()}")
+                    _log.warning("state load %s[%d]: %s", topic, partition, error.str())
+                    continue
+                key, value = message.key(), message.value()
+                if key == _POSITION:
+                    position = value
+                elif key is not None and key.startswith(_ACCOUNT):
+                    account_id = key[len(_ACCOUNT) :].decode("utf-8", "replace")
+                    if value is None:
+                        records.pop(account_id, None)
+                    else:
+                        records[account_id] = value
+                deadline = time.monotonic() + timeout_s
+            if time.monotonic() > deadline:
+                raise StateUnavailableError(
+                    f"{topic}[{partition}]: nothing could be read for {timeout_s:.0f} s"
+                )
+    finally:
+        consumer.close()
 
 
 class _KafkaPartition:

@@ -5,12 +5,14 @@ from typing import Annotated
 
 import typer
 
+from streams.cli.options import Config, Output, Report
+
 
 def evaluate(
     sources: Annotated[list[Path], typer.Argument(help="Recorded events, as for replay.")],
     labels: Annotated[Path, typer.Option(help="CSV: account_id,label,kind,campaign.")],
-    config: Annotated[Path | None, typer.Option(help="TOML configuration.")] = None,
-    output: Annotated[str, typer.Option(help="text or json.")] = "text",
+    config: Config = None,
+    output: Report = Output.TEXT,
 ) -> None:
     """Replay labelled events and count which accounts were found and which were flagged wrongly.
 
@@ -24,13 +26,11 @@ def evaluate(
     from streams.replay import replay as run
     from streams.settings import load_settings
 
-    if output not in ("text", "json"):
-        raise typer.BadParameter(f"{output!r} must be text or json", param_hint="--output")
     settings = load_settings(config)
     known = evaluation.read_labels(labels)
     pipeline = offline.build(settings, settings.secret_key(development=True), source=sources[0].name)
     rows = evaluation.score(known, run(pipeline, read_records(sources)))
-    if output == "json":
+    if output is Output.JSON:
         typer.echo(msgspec.json.format(msgspec.json.encode(rows)).decode())
     else:
         typer.echo(evaluation.table(rows))

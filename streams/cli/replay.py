@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from streams.cli.options import Config
+
 if TYPE_CHECKING:
     from detectors.alerts import Alert
 
@@ -16,9 +18,7 @@ def replay(
         list[Path], typer.Argument(help="Files: .jsonl, .jsonl.gz, .jsonl.zst, or - for standard input.")
     ],
     alerts: Annotated[Path | None, typer.Option(help="Write alerts here, one JSON object per line.")] = None,
-    config: Annotated[
-        Path | None, typer.Option(help="TOML configuration; the environment goes over it")
-    ] = None,
+    config: Config = None,
 ) -> None:
     """Replay recorded request events and report what would have been raised.
 
@@ -27,9 +27,8 @@ def replay(
 
     Example: extraction-detector replay events.jsonl.gz --alerts alerts.jsonl
     """
-    from streams.codecs import encode_alert
-
     from streams import offline
+    from streams.codecs import encode_alert
     from streams.replay import in_order, read_records
     from streams.replay import replay as run
     from streams.settings import load_settings

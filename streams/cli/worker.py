@@ -1,10 +1,11 @@
 """`extraction-detector worker`: ingest and detect on a real cluster."""
 
 import enum
-from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from streams.cli.options import Config
 
 
 class Role(enum.StrEnum):
@@ -16,9 +17,7 @@ class Role(enum.StrEnum):
 
 
 def worker(
-    config: Annotated[
-        Path | None, typer.Option(help="TOML configuration; the environment goes over it")
-    ] = None,
+    config: Config = None,
     role: Annotated[Role, typer.Option(help="Run both stages, or one of them.")] = Role.ALL,
 ) -> None:
     """Run the pipeline: read the request bus, keep statistics per account, raise alerts.
@@ -32,9 +31,4 @@ def worker(
 
     settings = load_settings(config)
     key = settings.secret_key()
-    roles = live.ROLES if role is Role.ALL else (role.value,)
-
-    def ready(_metrics: object, port: int) -> None:
-        typer.echo(f"metrics and health on http://{settings.metrics.host}:{port}/metrics", err=True)
-
-    live.run(settings, roles, key, on_ready=ready)
+    live.run(settings, live.ROLES if role is Role.ALL else (role.value,), key)

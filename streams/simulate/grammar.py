@@ -16,7 +16,8 @@ from typing import Any
 Draw = Callable[[], float]
 """Source of randomness: a number in [0, 1) per call, as `random.Random.random`."""
 
-_SLOT = re.compile(r"\{(?:([a-z]\w*)=)?(?:([a-z]\w*)(\^)?|(\d+)-(\d+))\}")
+_NAME = r"[^\W\d_A-Z]\w*"  # small letters first, of any script
+_SLOT = re.compile(rf"\{{(?:({_NAME})=)?(?:({_NAME})(\^)?|(\d+)-(\d+))\}}")
 
 # A compiled alternative: plain text, or pieces of (literal before, slot); slot None ends it.
 _Slot = tuple[str | None, str, bool, int, int]  # key to remember under, rule, capital, low, width
