@@ -13,6 +13,7 @@ next message and commit past the failed one.
 
 import asyncio
 import dataclasses
+import functools
 import logging
 import time
 from collections import deque
@@ -21,10 +22,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import faust
-from detectors.engine import Engine
 from faust.types import TP
 
-from detectors.alerts import Alert
+from detectors.engine import Engine
 from streams.alerting import AlertProducer
 from streams.batches import BatchError, decode_batch
 from streams.build import build_limits
@@ -33,7 +33,7 @@ from streams.health import Health
 from streams.metrics import Metrics
 from streams.offsets import watermarks
 from streams.settings import Settings
-from streams.shard import Shard
+from streams.shard import Raised, Shard
 from streams.state import FencedError, PartitionState, StateStore
 
 _log = logging.getLogger(__name__)
@@ -56,6 +56,7 @@ class _Part:
     held: deque[Any] = dataclasses.field(default_factory=deque)  # un-acknowledged Faust events, by offset
     alerts: list["asyncio.Future[None]"] = dataclasses.field(default_factory=list)
     saving: asyncio.Lock = dataclasses.field(default_factory=asyncio.Lock)
+    waiting: deque[tuple[int, int]] = dataclasses.field(default_factory=deque)  # offset, appended_ms
     first: bool = True
     counted: dict[str, int] = dataclasses.field(default_factory=dict)
 
@@ -152,22 +153,33 @@ class Detect:
             self._metrics.skipped.labels(stage="detect", reason="unreadable_batch").inc()
             _log.error("%s[%d]@%d: %s", message.topic, message.partition, message.offset, error)
             return
-        alerts = part.shard.receive(message.offset, batch, time.monotonic())
-        self._send(part, alerts)
-        elapsed = time.perf_counter() - started
-        self._metrics.detect_seconds.observe(elapsed)
         if batch.appended_ms:
+            part.waiting.append((message.offset, batch.appended_ms))
             self._metrics.last_record.labels(stage="detect").set(batch.appended_ms / 1000)
-            self._metrics.applied_latency.observe(max(0.0, time.time() - batch.appended_ms / 1000))
+        self._send(part, part.shard.receive(message.offset, batch, time.monotonic()))
+        self._metrics.detect_seconds.observe(time.perf_counter() - started)
+        self._observe_latency(part)
         self._health.beat("detect")
         while len(part.held) > _MAX_HELD and self.failure is None:
             # Saving is slower than reading, for instance because alerts cannot be delivered: wait for it.
             await self._flush(part)
 
-    def _send(self, part: _Part, alerts: list[Alert]) -> None:
-        for alert in alerts:
+    def _observe_latency(self, part: _Part) -> None:
+        """Messages all of whose rows are applied now."""
+        now_s = time.time()
+        while part.waiting and part.waiting[0][0] <= part.shard.done:
+            self._metrics.applied_latency.observe(max(0.0, now_s - part.waiting.popleft()[1] / 1000))
+
+    def _send(self, part: _Part, raised: list[Raised]) -> None:
+        for alert, appended_ms in raised:
             self._metrics.alerts.labels(kind=alert.kind, severity=alert.severity).inc()
-            part.alerts.append(self._alerts.send(alert))
+            delivered = self._alerts.send(alert)
+            if appended_ms:
+                delivered.add_done_callback(functools.partial(self._observe_alert, appended_ms))
+            part.alerts.append(delivered)
+
+    def _observe_alert(self, appended_ms: int, _delivered: object) -> None:
+        self._metrics.alert_latency.observe(max(0.0, time.time() - appended_ms / 1000))
 
     async def _check_start(self, part: _Part, message: Any) -> None:
         """Reading must continue where the state stands."""
@@ -289,6 +301,7 @@ class Detect:
         now = time.monotonic()
         for part in parts:
             self._send(part, part.shard.tick(now))
+            self._observe_latency(part)
         if now - self._flush_at >= pause_s:
             self._flush_at = now
             await asyncio.gather(*(self._flush(part) for part in parts))

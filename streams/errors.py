@@ -35,7 +35,7 @@ class Problem:
         return dataclasses.asdict(self)
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.message}" + (f". {self.fix}" if self.fix else "")
+        return f"{self.where}: " + (f"{self.message.rstrip('.')}. {self.fix}" if self.fix else self.message)
 
 
 class StreamsError(Exception):

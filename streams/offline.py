@@ -6,10 +6,9 @@ the two Kafka hops between them are missing.
 
 from collections.abc import Iterable
 
-from detectors.engine import Account, Engine
-
 from detectors.alerts import Alert
 from detectors.base import Plain
+from detectors.engine import Account, Engine
 from streams import topics
 from streams.batches import Progress, decode_batch
 from streams.build import build_engine, build_intake, build_limits
@@ -87,12 +86,13 @@ class OfflinePipeline:
         for partition, value in self._packer.flush(progress, True):
             offset = self._sent[partition]
             self._sent[partition] += 1
-            alerts.extend(self._shards[partition].receive(offset, decode_batch(value)))
+            raised = self._shards[partition].receive(offset, decode_batch(value))
+            alerts.extend(alert for alert, _ in raised)
         return alerts
 
     def finish(self) -> list[Alert]:
         """The input has ended: apply what still waits; returns the alerts raised."""
-        return [alert for shard in self._shards for alert in shard.finish()]
+        return [alert for shard in self._shards for alert, _ in shard.finish()]
 
     def account(self, account_id: str) -> Account | None:
         """State of an account."""

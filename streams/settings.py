@@ -30,6 +30,9 @@ _OTHER_VARIABLES = frozenset({CONFIG_VARIABLE, "EXTRACTION_LOG_LEVEL", "EXTRACTI
 _SERVICE_LINK = re.compile(r"_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)$")
 
 
+_Sources = Sequence[tuple[Mapping[str, Any], str]]  # what each gives and what to call it, strongest first
+
+
 def load_settings(path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:
     """Read and validate the configuration.
 
@@ -52,9 +55,9 @@ def load_settings(path: Path | None = None, overrides: Mapping[str, Any] | None 
     from_file = {} if path is None else _read_toml(path, problems)
     from_environment = EnvSettingsSource(Settings)()
     problems.extend(_unknown_variables())
-    tree = from_file
-    for above in (from_environment, _nested(overrides or {})):
-        tree = _over(tree, above, problems)
+    given = _nested(overrides or {})
+    sources = [(given, ""), (from_environment, "environment variable {variable}"), (from_file, "{path}")]
+    tree = _over(_over(from_file, from_environment, problems), given, problems)
     _read_key_file(tree, problems)
     bad: set[str] = {problem.where for problem in problems}
     settings = None
@@ -65,7 +68,7 @@ def load_settings(path: Path | None = None, overrides: Mapping[str, Any] | None 
             break
         except ValidationError as error:
             for fault in error.errors(include_url=False):
-                problems.extend(_explain(fault, from_file, from_environment, path, bad))
+                problems.extend(_explain(fault, sources, bad))
                 _remove(tree, fault["loc"])
     if problems or settings is None:
         raise SettingsError(list(dict.fromkeys(problems)))
@@ -232,13 +235,7 @@ def _read_key_file(tree: dict[str, Any], problems: list[Problem]) -> None:
         problems.append(Problem("hash_key_file", f"{file} is empty"))
 
 
-def _explain(
-    fault: Any,
-    from_file: Mapping[str, Any],
-    from_environment: Mapping[str, Any],
-    path: Path | None,
-    bad: set[str],
-) -> Iterator[Problem]:
+def _explain(fault: Any, sources: _Sources, bad: set[str]) -> Iterator[Problem]:
     """Say in plain words what is wrong, where it was said, and what would be right."""
     context = fault.get("ctx", {})
     location = [str(part) for part in fault["loc"]]
@@ -248,7 +245,7 @@ def _explain(
         yield from (problem for keys, problem in context["found"] if not bad.intersection(keys))
         return
     bad.add(key)
-    origin = _origin(location, from_file, from_environment, path)
+    origin = _origin(location, sources)
     if fault["type"] == "extra_forbidden":
         yield Problem(key.strip(".") or '""', f"no such key{origin}", _did_you_mean(key))
     elif fault["type"] == "kafka_property":
@@ -260,21 +257,13 @@ def _explain(
         yield Problem(key, f"{given}{_in_words(fault)}{origin}", _what_is_right(key))
 
 
-def _origin(
-    location: Sequence[str],
-    from_file: Mapping[str, Any],
-    from_environment: Mapping[str, Any],
-    path: Path | None,
-) -> str:
-    for tree, name in (
-        (from_environment, f"environment variable {variable_of('.'.join(location[:2]))}"),
-        (from_file, str(path)),
-    ):
+def _origin(location: Sequence[str], sources: _Sources) -> str:
+    for tree, name in sources:
         at: Any = tree
         for part in location[:2]:
             at = at.get(part) if isinstance(at, Mapping) else None
         if at is not None:
-            return f" ({name})"
+            return f" ({name.format(variable=variable_of('.'.join(location[:2])))})" if name else ""
     return ""
 
 

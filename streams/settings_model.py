@@ -171,7 +171,7 @@ class IngestSettings(_Section):
     """How long observations are collected before they are sent: longer costs latency and saves work.
     Milliseconds."""
 
-    rows_per_message: int = Field(default=200, ge=1, le=5000)
+    rows_per_message: int = Field(default=200, ge=1, le=2000)
     """Most observations in one Kafka message. Count."""
 
     fetch: int = Field(default=500, ge=1, le=100_000)

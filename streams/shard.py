@@ -14,7 +14,7 @@ guessed at.
 import dataclasses
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -105,6 +105,13 @@ class Checkpoint:
     done: int
 
 
+class Raised(NamedTuple):
+    """An alert, and when the oldest record of the message that brought its event was appended."""
+
+    alert: Alert
+    appended_ms: int
+
+
 @dataclasses.dataclass(slots=True)
 class _Held:
     """Rows of one message that wait for their turn."""
@@ -112,6 +119,7 @@ class _Held:
     offset: int
     seen: dict[str, dict[int, int]]  # highest source offsets this message brought
     waiting: int
+    appended_ms: int
 
 
 class Shard:
@@ -174,12 +182,12 @@ class Shard:
         """Event time below which nothing more is expected."""
         return self._watermark.value
 
-    def receive(self, offset: int, batch: Batch, now_s: float = 0.0) -> list[Alert]:
+    def receive(self, offset: int, batch: Batch, now_s: float = 0.0) -> list[Raised]:
         """Take one message, in offset order, and apply what its arrival releases.
 
         Returns
         -------
-        list of Alert
+        list of Raised
             Alerts raised, in the order in which the events were applied.
         """
         if offset <= self._done:
@@ -188,18 +196,18 @@ class Shard:
         if offset <= self._received:
             raise ValueError(f"message {offset} after {self._received}: messages must come in offset order")
         self._received = offset
-        held = _Held(offset, {}, 0)
+        held = _Held(offset, {}, 0, batch.appended_ms)
         self._held.append(held)
         if batch.event_ids:
             self._take(batch, held)
         self._watermark.hear(batch.source_partitions, batch.progress, now_s)
         return self._release(now_s)
 
-    def tick(self, now_s: float) -> list[Alert]:
+    def tick(self, now_s: float) -> list[Raised]:
         """Apply what may be applied because time has passed; returns the alerts raised."""
         return self._release(now_s) if self._buffered else []
 
-    def finish(self) -> list[Alert]:
+    def finish(self) -> list[Raised]:
         """Apply everything that waits: the input has ended."""
         return self._apply(self._watermark_past_everything()) if self._buffered else []
 
@@ -313,7 +321,7 @@ class Shard:
         self._watermark.value = max(self._watermark.value, newest + 1)
         return self._watermark.value
 
-    def _release(self, now_s: float) -> list[Alert]:
+    def _release(self, now_s: float) -> list[Raised]:
         if self._received < self._skip_below[0]:
             # Still re-reading: what lies below the saved watermark is applied, and the watermark stays, so
             # that one position describes what is applied also if the shard is interrupted again.
@@ -330,7 +338,7 @@ class Shard:
             return []
         return self._apply(watermark)
 
-    def _apply(self, watermark: int) -> list[Alert]:
+    def _apply(self, watermark: int) -> list[Raised]:
         ready: list[tuple[int, str, int, Any, str, _Held]] = []
         waiting = []
         for entry in self._buffer:
@@ -360,10 +368,10 @@ class Shard:
         ready.sort(key=_order)
         alerts = []
         apply = self._engine.apply
-        for _, _, _, seen, source, _ in ready:
-            alert = apply(self._open(seen.account, seen.order_ms), seen, source)
+        for _, _, _, seen, source, held in ready:
+            alert = apply(self._open(seen.account), seen, source)
             if alert is not None:
-                alerts.append(alert)
+                alerts.append(Raised(alert, held.appended_ms))
         self.applied += len(ready)
         self._expire(watermark)
         excess = self.accounts - self._limits.max_accounts
@@ -383,7 +391,7 @@ class Shard:
 
     # -- accounts --------------------------------------------------------------------------------
 
-    def _open(self, account_id: str, order_ms: int) -> Account:
+    def _open(self, account_id: str) -> Account:
         account = self._live.get(account_id)
         if account is None:
             record = self._resting.pop(account_id, None)

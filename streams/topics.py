@@ -23,6 +23,7 @@ __all__ = [
     "Topic",
     "check",
     "create",
+    "largest_message_bytes",
     "partition_of",
     "plan",
     "reach",
@@ -103,11 +104,19 @@ class Topic:
     ours: bool = True
 
 
+def largest_message_bytes(settings: Settings) -> int:
+    """Largest message the pipeline may write: a refused record as it came, or a packed batch.
+
+    Producers need it as `message.max.bytes`: librdkafka's default is 1 MB, and a record that does not
+    fit is a delivery error, which ends the worker.
+    """
+    return settings.ingest.max_event_bytes + _HEADROOM_BYTES
+
+
 def plan(settings: Settings) -> list[Topic]:
     """Every topic of the pipeline, the request bus first."""
     names, partitions = settings.topics, settings.topics.partitions
-    # An undersized limit here would turn the largest bad records into a delivery error, hence a stop.
-    largest = str(settings.ingest.max_event_bytes + _HEADROOM_BYTES)
+    largest = str(largest_message_bytes(settings))
     compacted = {
         "cleanup.policy": "compact",
         # Loading reads all that is not compacted yet: compact soon, in small segments.
@@ -131,7 +140,7 @@ def plan(settings: Settings) -> list[Topic]:
             "observations",
             names.observations,
             partitions,
-            {"cleanup.policy": "delete", "retention.ms": str(7 * _DAY_MS)},
+            {"cleanup.policy": "delete", "retention.ms": str(7 * _DAY_MS), "max.message.bytes": largest},
             "Observations packed many to a message; numbers and keyed hashes, no text. Retention bounds how "
             "long detect may be down without losing any.",
             "none: the partition is chosen by account",
@@ -496,8 +505,8 @@ def _wrong_config(topic: Topic, config: dict[str, str], found: Existing) -> Iter
     if size is not None and largest is not None and int(size) < int(largest):
         yield Problem(
             where,
-            f"has max.message.bytes={size}, less than the {largest} that a refused record of "
-            "ingest.max_event_bytes may need: one such record would stop the worker",
+            f"has max.message.bytes={size}, less than the {largest} that ingest.max_event_bytes needs: a "
+            "message too large would stop the worker",
             f"Run `kafka-configs.sh --alter --entity-type topics --entity-name {topic.name} "
             f"--add-config max.message.bytes={largest}`, or lower ingest.max_event_bytes",
             severity="warning",

@@ -68,6 +68,10 @@ class Benchmark:
             marks = seen.marks & _MASK
             self._likelihoods.update(_of_families(marks) if marks else 0)
 
+    def shares(self) -> tuple[float, ...]:
+        """Share of exchanges with each of `FAMILIES`, for fitting base rates."""
+        return self._likelihoods.shares()
+
     def explain(self, score: float, typical: float) -> str:
         """One sentence with the numbers."""
         found = self._likelihoods.sums()

@@ -16,7 +16,7 @@ class Coverage:
     compared at equal counts. Both tails matter: in the query sets published with [1]_ extraction
     covers less than ordinary use more often than more, because it drills one capability, while
     surveys of what a model can do [2]_ cover more.
-    State: 1 KiB at most. Cost: O(1).
+    State: 0.7 KiB at most in a window of 1,024 exchanges. Cost: O(1).
     Blind spots: an extraction that asks about as many things as people do; a topic mix copied from
     real users; accounts so short that every exchange is a new topic.
 

@@ -8,7 +8,7 @@ from detectors.primitives.bitmap import DistinctBitmap
 from detectors.primitives.topk import TopHashes
 
 _SLOTS = 8  # a frame used for more than one in eight exchanges is sure to be held
-_BITS = 4096  # distinct prompts: at most 1,024 in a window, error below 2 %
+_BITS = 2048  # distinct prompts: at most 1,024 in a window, error below 2 %
 
 
 class Template:
@@ -21,7 +21,7 @@ class Template:
     -----
     Score: product of two shares, in [0, 1]. High only where one frame is used often *and* its
     content keeps changing; a loop that repeats one prompt scores low.
-    State: 0.8 KiB at most. Cost: O(1).
+    State: 0.5 KiB at most. Cost: O(1).
     Blind spots: products fill templates, too, so alone this is weak evidence; a frame in the middle
     of the prompt; frames drawn from a large pool.
 

@@ -3,8 +3,12 @@
 import math
 from typing import Any
 
+import numpy as np
+
 from detectors.errors import StateError
 from detectors.primitives import plain
+
+Bools = np.ndarray[Any, Any]
 
 
 class DistinctBitmap:
@@ -62,30 +66,34 @@ class DistinctBitmap:
         return -size * math.log(max(clear, 0.5) / size)
 
     def snapshot(self) -> bytes:
-        """State: the bitmap as it is, or the places of its set bits as sorted little-endian uint16."""
-        if self.marked() * 2 >= len(self._set):
-            return bytes(self._set)
-        return b"".join(
-            (place << 3 | bit).to_bytes(2, "little")
-            for place, byte in enumerate(self._set)
-            if byte
-            for bit in range(8)
-            if byte >> bit & 1
-        )
+        """State, see `pack`."""
+        return pack(np.unpackbits(np.frombuffer(self._set, np.uint8), bitorder="little"))
 
     def restore(self, state: Any) -> None:
         """Replace the state by a snapshot's; raises `StateError`."""
         saved = plain.raw(state, len(self._set), "bitmap")
-        if len(saved) == len(self._set):
-            self._set = bytearray(saved)
-            return
-        if len(saved) % 2:
-            raise StateError("bitmap: saved state has a wrong length")
-        fresh, last = bytearray(len(self._set)), -1
-        for at in range(0, len(saved), 2):
-            place = int.from_bytes(saved[at : at + 2], "little")
-            if place <= last or place > self._mask:
-                raise StateError("bitmap: saved state is not a sorted list of set bits")
-            last = place
-            fresh[place >> 3] |= 1 << (place & 7)
-        self._set = fresh
+        self._set = bytearray(
+            np.packbits(unpack(saved, self._mask + 1, "bitmap"), bitorder="little").tobytes()
+        )
+
+
+def pack(marked: Bools) -> bytes:
+    """Which of n places are marked: sorted little-endian uint16, or a bitmap if that is shorter."""
+    places = np.flatnonzero(marked)
+    if 2 * len(places) < len(marked) // 8:
+        return places.astype("<u2").tobytes()
+    return np.packbits(marked, bitorder="little").tobytes()
+
+
+def unpack(saved: bytes, size: int, name: str) -> Bools:
+    """What `pack` packed, shape (size,), of zeros and ones; raises `StateError`."""
+    if len(saved) == size // 8:
+        return np.unpackbits(np.frombuffer(saved, np.uint8), bitorder="little")
+    if len(saved) % 2 or len(saved) > size // 8:
+        raise StateError(f"{name}: saved state has a wrong length")
+    places = np.frombuffer(saved, "<u2").astype(np.int64)
+    if len(places) and (places[-1] >= size or (np.diff(places) <= 0).any()):
+        raise StateError(f"{name}: saved state is not a sorted list of marked places")
+    marked = np.zeros(size, np.uint8)
+    marked[places] = 1
+    return marked

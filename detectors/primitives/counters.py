@@ -2,10 +2,15 @@
 
 from typing import Any
 
+import numpy as np
+
 from detectors.errors import StateError
 from detectors.primitives import plain
+from detectors.primitives.bitmap import pack, unpack
 
 _SHIFT = (0, 2, 4, 6)
+_SHIFTS = np.array(_SHIFT, dtype=np.uint8)
+_COUNTS = np.arange(256, dtype=np.uint8)[:, None] >> _SHIFTS & 3  # the four counters of a byte
 
 
 class BucketCounters:
@@ -17,11 +22,12 @@ class BucketCounters:
     Parameters
     ----------
     buckets : int
-        Number of buckets, a multiple of 4, at most 65,536.
+        Number of buckets, a multiple of 8, at most 65,536.
 
     Notes
     -----
-    State: buckets / 4 bytes, or two bytes per hit bucket while that is less. Cost: O(1).
+    State: two bytes per hit bucket, at most buckets / 8, and one bit per event, at most buckets / 4.
+    Resident: buckets / 4 bytes. Cost: O(1).
     """
 
     __slots__ = ("_bits", "buckets", "distinct", "once", "twice")
@@ -48,38 +54,35 @@ class BucketCounters:
             self.twice -= 1
 
     def snapshot(self) -> bytes:
-        """State: the counters as they are, or as sorted little-endian uint16 `bucket << 2 | count`."""
-        if self.buckets > 1 << 14 or self.distinct * 2 >= len(self._bits):
-            return bytes(self._bits)
-        sparse = bytearray()
-        for place, byte in enumerate(self._bits):
-            if byte:
-                for slot in range(4):
-                    if count := byte >> _SHIFT[slot] & 3:
-                        sparse += ((place << 2 | slot) << 2 | count).to_bytes(2, "little")
-        return bytes(sparse)
+        """State: which buckets were hit (see `bitmap.pack`), which of these again, which of these again.
+
+        Every hit bucket took one event and every one hit again another, so the two last parts take
+        at most one bit per event together.
+        """
+        counts = _COUNTS[np.frombuffer(self._bits, np.uint8)].ravel()
+        hit = counts[counts > 0]
+        which = pack(counts > 0)
+        more = np.packbits(np.concatenate((hit > 1, hit[hit > 1] > 2)), bitorder="little").tobytes()
+        return len(which).to_bytes(2, "little") + which + more
 
     def restore(self, state: Any) -> None:
         """Replace the state by a snapshot's; raises `StateError`."""
-        saved = plain.raw(state, len(self._bits), "bucket counters")
-        if len(saved) == len(self._bits):
-            bits = bytearray(saved)
-        else:
-            bits = bytearray(len(self._bits))
-            if len(saved) % 2 or self.buckets > 1 << 14:
-                raise StateError("bucket counters: saved state has a wrong length")
-            last = -1
-            for at in range(0, len(saved), 2):
-                entry = int.from_bytes(saved[at : at + 2], "little")
-                bucket, count = entry >> 2, entry & 3
-                if bucket <= last or bucket >= self.buckets or not count:
-                    raise StateError("bucket counters: saved state is not a sorted list of hit buckets")
-                last = bucket
-                bits[bucket >> 2] |= count << _SHIFT[bucket & 3]
-        tally = [0, 0, 0, 0]
-        for byte in bits:
-            if byte:
-                for shift in _SHIFT:
-                    tally[byte >> shift & 3] += 1
-        self._bits = bits
-        self.distinct, self.once, self.twice = tally[1] + tally[2] + tally[3], tally[1], tally[2]
+        saved = plain.raw(state, 2 + self.buckets // 8 + self.buckets // 4, "bucket counters")
+        size = int.from_bytes(saved[:2], "little")
+        which, more = saved[2 : 2 + size], np.frombuffer(saved[2 + size :], np.uint8)
+        if len(saved) < 2 or len(which) != size:
+            raise StateError("bucket counters: saved state is cut off")
+        hit = unpack(which, self.buckets, "bucket counters")
+        distinct = int(hit.sum())
+        flags = np.unpackbits(more, bitorder="little")
+        again = flags[:distinct]
+        repeated = int(again.sum())
+        thrice = flags[distinct : distinct + repeated]
+        if len(more) != -(-(distinct + repeated) // 8) or flags[distinct + repeated :].any():
+            raise StateError("bucket counters: saved counts do not belong to the saved buckets")
+        counts = np.zeros(self.buckets, np.uint8)
+        counts[np.flatnonzero(hit)] = 1 + again
+        counts[np.flatnonzero(counts == 2)] += thrice
+        self._bits = bytearray((counts.reshape(-1, 4) << _SHIFTS).sum(axis=1, dtype=np.uint8).tobytes())
+        self.distinct, self.once = distinct, distinct - repeated
+        self.twice = repeated - int(thrice.sum())

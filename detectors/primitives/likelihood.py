@@ -93,6 +93,11 @@ class MarkLikelihoods:
         found.sort(key=lambda entry: (-entry[0], entry[1]))
         return found
 
+    def shares(self) -> tuple[float, ...]:
+        """Share of events with each mark."""
+        marks = range(len(self._odds.hit))
+        return tuple(self._sums[mark][2] / self.n if mark in self._sums else 0.0 for mark in marks)
+
     def snapshot(self) -> list[Any]:
         """State: events, and per mark ever hit: mark, hits, events at the last hit, sum."""
         packed = b"".join(

@@ -117,8 +117,8 @@ class Deployment:
         """Produce records, spread over the source partitions without regard to accounts."""
         producer = Producer({**self.settings.kafka.client(), "linger.ms": 1})
         failures = []
-        started, count = time.monotonic(), 0
-        for value in values:
+        started = time.monotonic()
+        for count, value in enumerate(values, 1):
             producer.produce(
                 self.settings.topics.requests,
                 value,
@@ -126,7 +126,6 @@ class Deployment:
                 on_delivery=lambda error, _: failures.append(error) if error else None,
             )
             self.sent += 1
-            count += 1
             producer.poll(0)
             if rate and count / rate > time.monotonic() - started:
                 time.sleep(max(0.0, count / rate - (time.monotonic() - started)))

@@ -1,4 +1,4 @@
-"""The live pipeline on a real broker gives what one undisturbed pass gives, whatever happens to its workers."""
+"""On a real broker the pipeline gives what one undisturbed pass gives, whatever happens to its workers."""
 
 import random
 import signal

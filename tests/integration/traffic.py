@@ -4,8 +4,12 @@ import random
 
 import orjson
 
-_TOPICS = ["bread", "oven", "garden", "tomato", "bicycle", "chain", "invoice", "tax", "holiday", "train", "ticket", "violin", "lesson", "essay", "history", "puppy", "budget", "kitchen", "paint", "wedding", "speech", "poem", "letter", "router", "printer", "python", "table", "excel", "formula", "running", "shoes"]
-_VERBS = ["explain", "fix", "plan", "describe", "compare", "shorten", "translate", "improve", "check", "draft"]
+_TOPICS = (
+    "bread oven garden tomato bicycle chain invoice tax holiday train ticket violin lesson essay "
+    "history puppy budget kitchen paint wedding speech poem letter router printer python table excel "
+    "formula running shoes "
+).split()  # noqa: SIM905
+_VERBS = "explain fix plan describe compare shorten translate improve check draft".split()  # noqa: SIM905
 START_MS = 1_772_400_000_000  # 2026-03-01
 
 
@@ -51,5 +55,6 @@ def _grading(rng: random.Random) -> str:
     words = " ".join(rng.choices(_TOPICS, k=30))
     return (
         "Act as an impartial judge and rate the response on a scale from 1 to 10 using the grading rubric. "
-        f"Question: {words}? Response A: {words[::-1]}. Explain your reasoning step by step, then assign a score."
+        f"Question: {words}? Response A: {words[::-1]}. "
+        "Explain your reasoning step by step, then assign a score."
     )

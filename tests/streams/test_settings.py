@@ -81,7 +81,7 @@ def test_each_source_goes_over_the_one_before(toml, monkeypatch):
     path = toml('app_id = "file"\n[ingest]\nlinger_ms = 10\nfetch = 20\nrows_per_message = 30\n')
     monkeypatch.setenv("EXTRACTION_INGEST__FETCH", "200")
     monkeypatch.setenv("EXTRACTION_INGEST__ROWS_PER_MESSAGE", "300")
-    settings = load_settings(path, {"ingest.rows_per_message": 3000, "topics": {"partitions": 2}})
+    settings = load_settings(path, {"ingest.rows_per_message": 1500, "topics": {"partitions": 2}})
     ingest = settings.ingest
     assert (settings.app_id, ingest.linger_ms, ingest.fetch, ingest.rows_per_message) == (
         "file",
@@ -254,6 +254,37 @@ def test_a_file_that_is_no_configuration_is_told_in_one_line(tmp_path, content, 
     assert said in only(problems_of(path)).message
 
 
+VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.datetimes()
+TREES = st.recursive(
+    VALUES,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+def of_keys(model):
+    """Tables with the keys of a section, each with anything in it, and perhaps one key more."""
+    known = {name: of_keys(inner) | TREES if inner else TREES for name, inner in model.items()}
+    return st.fixed_dictionaries({}, optional={**known, "extra": TREES})
+
+
+PROPERTIES = dict.fromkeys(["security.protocol", "sasl", "ssl.ca.location", "sasl.password_file", "group.id"])
+SHAPE = {
+    section: dict.fromkeys(values) if isinstance(values, dict) else None
+    for section, values in Settings().model_dump().items()
+}
+SHAPE["kafka"]["properties"] = PROPERTIES
+
+
+@given(of_keys(SHAPE))
+def test_whatever_is_configured_either_loads_or_is_told(tree):
+    try:
+        problems = load_settings(overrides=tree) and []
+    except SettingsError as error:
+        problems = error.problems
+    assert all(problem.where and problem.message for problem in problems)
+
+
 # -- secrets ---------------------------------------------------------------------------------------
 
 
@@ -324,6 +355,22 @@ def test_properties_may_be_quoted_nested_or_variables(toml, monkeypatch):
     assert quoted.kafka.properties == {"socket.keepalive.enable": "true", "client.id": "x"}
 
 
+def test_properties_of_a_source_go_over_those_below_in_any_spelling(toml, monkeypatch):
+    path = toml(
+        "[kafka.properties]\nsecurity.protocol = 'plaintext'\n'sasl.mechanism' = 'PLAIN'\n"
+        "sasl.username = 'kept'\nsasl.password_file = '/no/such/file'\n"
+    )
+    monkeypatch.setenv("EXTRACTION_KAFKA__PROPERTIES__SECURITY_PROTOCOL", "sasl_ssl")
+    monkeypatch.setenv("EXTRACTION_KAFKA__PROPERTIES__SASL_PASSWORD", "open sesame")
+    overrides = {"kafka": {"properties": {"sasl.mechanisms": "SCRAM-SHA-256"}}}
+    assert kafka_properties.plain(load_settings(path, overrides).kafka.properties) == {
+        "security.protocol": "sasl_ssl",
+        "sasl.mechanisms": "SCRAM-SHA-256",
+        "sasl.username": "kept",
+        "sasl.password": "open sesame",
+    }
+
+
 @pytest.mark.parametrize("name", sorted(kafka_properties.OWNED))
 def test_properties_of_the_pipeline_are_refused_with_the_reason(name):
     problem = only(problems_of(overrides={"kafka": {"properties": {name: "1"}}}))
@@ -339,7 +386,9 @@ def test_properties_of_the_pipeline_are_refused_with_the_reason(name):
         ({"security.protocol": "tls"}, "security.protocol", "tls"),
         ({"socket.timeout.ms": "soon"}, "socket.timeout.ms", "Invalid value"),
         ({"socket.timeout.ms": "1"}, "socket.timeout.ms", "range"),
+        ({"socket.keepalive.enable": "maybe"}, "socket.keepalive.enable", "bool"),
         ({"client.id": ["a"]}, "client.id", "must be text"),
+        ({"client.id": "a", "client_id": "b"}, "client.id", "twice"),
         ({"ssl.keystore.location": "k.p12"}, "ssl.keystore.location", "PEM"),
         ({"ssl.crl.location": "c.pem"}, "ssl.crl.location", "revocation"),
         ({"sasl.username": "u"}, "security.protocol", "would not be used"),

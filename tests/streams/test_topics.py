@@ -87,7 +87,9 @@ def test_state_is_compacted_and_never_deleted_by_age():
 
 def test_the_largest_refused_record_fits_the_dead_letters():
     plan = planned(**{"ingest.max_event_bytes": 50_000_000})
-    assert int(plan["deadletter"].config["max.message.bytes"]) > 50_000_000
+    settings = load_settings(overrides={"ingest.max_event_bytes": 50_000_000})
+    assert topics.largest_message_bytes(settings) > 50_000_000
+    assert int(plan["deadletter"].config["max.message.bytes"]) == topics.largest_message_bytes(settings)
 
 
 @pytest.mark.parametrize(("copies", "insync"), [(-1, None), (1, None), (3, "2")])
@@ -202,10 +204,9 @@ def test_complaints_of_the_client_are_shortened_to_the_reason(complaint, short):
 
 
 @pytest.fixture
-def on_kafka(kafka, request):
+def on_kafka(kafka, unique):
     """Settings for the real broker, with topics of this test's own."""
-    prefix = f"topics-{request.node.name.replace('[', '-').rstrip(']')}"[:100]
-    names = {f"topics.{role}": f"{prefix}.{role}" for role in INTERNAL | {"requests"}}
+    names = {f"topics.{role}": f"{unique}.{role}" for role in INTERNAL | {"requests"}}
     return load_settings(
         overrides={"kafka.bootstrap_servers": kafka.bootstrap_servers, "topics.partitions": 3, **names}
     )
@@ -218,6 +219,16 @@ def test_what_is_created_is_as_it_must_be(on_kafka):
     assert [problem for problem in topics.check(on_kafka) if problem.fatal] == []
     again = topics.create(on_kafka, requests=True)
     assert (again.created, len(again.existing), again.problems) == ([], 7, [])
+
+
+@pytest.mark.kafka
+def test_dead_letters_that_would_not_fit_are_a_warning(on_kafka):
+    topics.create(on_kafka, requests=True)
+    larger = on_kafka.ingest.model_copy(update={"max_event_bytes": 10**8})
+    problems = topics.check(on_kafka.model_copy(update={"ingest": larger}))
+    assert not any(problem.fatal for problem in problems)
+    too_small = {problem.where for problem in problems if "max.message.bytes" in problem.message}
+    assert too_small == {f"topic {on_kafka.topics.deadletter}", f"topic {on_kafka.topics.observations}"}
 
 
 @pytest.mark.kafka

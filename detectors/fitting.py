@@ -1,0 +1,252 @@
+"""Fits a profile: reference accounts in, tables out, a pure function to the last digit written."""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from detectors.base import Spec
+from detectors.calibration import (
+    EVER_LEVELS,
+    FORMAT,
+    LEVELS,
+    LOOKS,
+    DetectorTables,
+    EverTable,
+    Profile,
+    Provenance,
+    Rates,
+    Table,
+    evidence_of,
+    placed,
+)
+from detectors.catalog.benchmark import Benchmark
+from detectors.catalog.elicitation import Elicitation
+from detectors.catalog.probing import Probing
+from detectors.errors import require
+from detectors.observation import Observation
+from detectors.primitives.moments import RunningMean
+from detectors.registry import ENTRIES, BaseRates, make_all
+
+_DIGITS = 6  # significant digits that are written, so that a fit is the same on every machine
+_FEWEST = 20  # accounts at a look, below which 5 % tails mean nothing
+_GRAIN = 0.25  # of evidence, in powers of ten: less than this is below what tables resolve
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Trajectory:
+    """Raw scores of one reference account.
+
+    Parameters
+    ----------
+    group : str
+        Kind of account: accounts of one group are left out together when the evidence of one of them
+        is computed for the fit, so the profile knows how unusual a *new* kind of account looks.
+    scores : sequence of sequences
+        Per look reached, the detectors' scores in the registry's order; None where one abstains.
+    """
+
+    group: str
+    scores: Sequence[Sequence[float | None]]
+
+
+def base_rates(accounts: Iterable[Iterable[Observation]]) -> BaseRates:
+    """How often ordinary exchanges carry each mark and facet: the mean over accounts of their shares.
+
+    Accounts weigh alike, or the busiest products would decide what is ordinary.
+    """
+    means: dict[str, list[RunningMean]] = {}
+    for observations in accounts:
+        detectors: dict[str, Elicitation | Benchmark | Probing] = {
+            "elicitation": Elicitation(),
+            "benchmark": Benchmark(),
+            "probing": Probing(),
+        }
+        for seen in observations:
+            for detector in detectors.values():
+                detector.learn_one(seen)
+        for name, detector in detectors.items():
+            shares = detector.shares()
+            for mean, share in zip(
+                means.setdefault(name, [RunningMean() for _ in shares]), shares, strict=True
+            ):
+                mean.update(share)
+    return BaseRates(**{name: tuple(_rounded(mean.get()) for mean in one) for name, one in means.items()})
+
+
+def trajectory(group: str, observations: Iterable[Observation], rates: BaseRates) -> Trajectory:
+    """Raw scores of one account at every look it reaches within its first window."""
+    detectors, scores = make_all(rates), []
+    for n, seen in enumerate(itertools.islice(observations, LOOKS[-1]), start=1):
+        for detector in detectors:
+            detector.learn_one(seen)
+        if n in LOOKS:
+            scores.append([detector.score_one() for detector in detectors])
+    return Trajectory(group, scores)
+
+
+def fit(
+    reference: Sequence[Trajectory], rates: BaseRates, *, version: str, provenance: Provenance
+) -> Profile:
+    """The profile of reference accounts: a function of its arguments alone.
+
+    Accounts that end early count at the looks they reached. The share of accounts that *ever* reach
+    some evidence is therefore a product-limit estimate (Kaplan and Meier, 1958): at each look, of the
+    accounts still there that have not reached it before, the share that reach it now. Short accounts
+    neither dilute nor inflate it, and it speaks of an account that uses a whole window.
+
+    Parameters
+    ----------
+    reference : sequence of Trajectory
+        Ordinary accounts, at least 20 at every look.
+    rates : BaseRates
+        With which the detectors of the trajectories were made.
+    version : str
+        Named on alerts.
+    provenance : Provenance
+        What the accounts were made of.
+
+    Raises
+    ------
+    ConfigError
+        Too few accounts at a look.
+    """
+    scores = _array(reference)
+    groups = [trajectory.group for trajectory in reference]
+    tables = _tables(scores)
+    evidence = np.full(scores.shape[:2], np.nan)
+    for group in sorted(set(groups)):
+        member = np.array([one == group for one in groups])
+        others = _tables(scores[~member]) if _enough(scores[~member]) else tables
+        for account in np.flatnonzero(member):
+            evidence[account] = _evidence(others, scores[account])
+    return Profile(
+        format=FORMAT,
+        version=version,
+        looks=LOOKS,
+        levels=LEVELS,
+        ever_levels=EVER_LEVELS,
+        rates=Rates(
+            *(
+                tuple(_rounded(rate) for rate in one)
+                for one in (rates.elicitation, rates.benchmark, rates.probing)
+            )
+        ),
+        detectors={
+            entry.spec.id: DetectorTables(entry.spec.version, looks)
+            for entry, looks in zip(ENTRIES, tables, strict=True)
+        },
+        ever=_ever(evidence),
+        provenance=provenance,
+    )
+
+
+def _array(reference: Sequence[Trajectory]) -> Any:
+    """Scores, shape (accounts, looks, detectors); NaN where not reached or abstained."""
+    scores = np.full((len(reference), len(LOOKS), len(ENTRIES)), np.nan)
+    for account, trajectory in enumerate(reference):
+        for look, row in enumerate(trajectory.scores):
+            scores[account, look] = [np.nan if score is None else score for score in row]
+    require(
+        _enough(scores),
+        f"fit: at least {_FEWEST} accounts must reach the look at {LOOKS[-1]} exchanges",
+    )
+    return scores
+
+
+def _reached(scores: Any) -> Any:
+    return ~np.isnan(scores).all(axis=2)
+
+
+def _enough(scores: Any) -> bool:
+    return len(scores) > 0 and int(_reached(scores).sum(axis=0).min()) >= _FEWEST
+
+
+def _tables(scores: Any) -> list[tuple[Table, ...]]:
+    """Tables by detector (registry order) and look."""
+    return [
+        tuple(_table(entry.spec, scores[:, look, place]) for look in range(len(LOOKS)))
+        for place, entry in enumerate(ENTRIES)
+    ]
+
+
+def _table(spec: Spec, scores: Any) -> Table:
+    known = scores[~np.isnan(scores)]
+    if not len(known):
+        return Table(0, (0.0,) * len(LEVELS), spec.grain, spec.grain)
+    quantiles = tuple(_rounded(float(q)) for q in np.quantile(known, LEVELS))
+    low = _scale(quantiles[0] - known, spec.grain)
+    high = _scale(known - quantiles[-1], spec.grain)
+    return Table(len(known), quantiles, low, high)
+
+
+def _scale(beyond: Any, grain: float) -> float:
+    """Scale of an exponential tail, from how far each score lies beyond the tail's start.
+
+    The larger of the mean excess and of what makes the farthest score as rare as it is in the
+    reference, one in `accounts`: a few far outliers must not look impossible.
+    """
+    excess = beyond[beyond > 0]
+    if not len(excess):
+        return grain
+    farthest = float(excess.max()) / math.log(max((1.0 - LEVELS[-1]) * (len(beyond) + 1), math.e))
+    return _rounded(max(float(excess.mean()), farthest, grain))
+
+
+def _evidence(tables: Sequence[tuple[Table, ...]], scores: Any) -> list[float]:
+    """Evidence of one account at each look; NaN where not reached."""
+    found = []
+    for look, row in enumerate(scores.tolist()):
+        weights = [
+            min(placed(entry.spec, tables[place][look], score)[0], entry.spec.cap)
+            for place, (entry, score) in enumerate(zip(ENTRIES, row, strict=True))
+            if score == score  # noqa: PLR0124 - NaN, not reached, is the one value unlike itself
+        ]
+        found.append(evidence_of(weights) if weights else math.nan)
+    return found
+
+
+def _ever(evidence: Any) -> EverTable:
+    """Product-limit distribution of the largest evidence over a whole window."""
+    there = ~np.isnan(evidence)
+    values = np.unique(evidence[there])  # sorted
+    most = np.maximum.accumulate(np.where(there, evidence, -np.inf), axis=1)
+    before = np.concatenate((np.full((len(evidence), 1), -np.inf), most[:, :-1]), axis=1)
+    kept = np.ones(len(values))
+    for look in range(evidence.shape[1]):
+        now, past = evidence[there[:, look], look], before[there[:, look], look]
+        # At risk of reaching v now: not reached it before. Reaching it: now >= v > past.
+        at_risk = np.searchsorted(np.sort(past), values, side="left")
+        news = now > past
+        reach = np.searchsorted(np.sort(past[news]), values, "left") - np.searchsorted(
+            np.sort(now[news]), values, "left"
+        )
+        kept *= 1.0 - np.divide(reach, at_risk, out=np.zeros(len(values)), where=at_risk > 0)
+    share = 1.0 - kept  # of accounts that ever reach at least `values`; falls from about 1
+    tabled = tuple(
+        _rounded(
+            float(values[int(np.flatnonzero(share <= level)[0])]) if (share <= level).any() else values[-1]
+        )
+        for level in EVER_LEVELS
+    )
+    start = tabled[-1]
+    beyond = share[values > start]
+    far = values[values > start]
+    # The exponential that lies above every point of the far tail, down to single accounts. Nearer
+    # than a factor of e from where the tail starts, a single account would decide the slope.
+    scale = max(
+        (
+            float((v - start) / math.log(EVER_LEVELS[-1] / s))
+            for v, s in zip(far, beyond, strict=True)
+            if 0 < s < EVER_LEVELS[-1] / math.e
+        ),
+        default=_GRAIN,
+    )
+    return EverTable(len(evidence), tabled, _rounded(max(scale, _GRAIN)))
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.{_DIGITS}g}")

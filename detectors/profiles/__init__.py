@@ -1,0 +1,1 @@
+"""Reference populations that ship with the release."""
