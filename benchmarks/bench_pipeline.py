@@ -17,12 +17,9 @@ import sys
 import threading
 import time
 import urllib.request
-from pathlib import Path
 
 import orjson
 from confluent_kafka import Consumer, Producer
-
-sys.path.insert(0, str(Path(__file__).parent.parent))
 
 SOURCE_PARTITIONS = 4
 KEY = b"benchmark key, not a secret"
@@ -189,7 +186,7 @@ def state_sizes(name: str, bootstrap: str, requests: str) -> dict[str, float]:
 def child(*arguments: object) -> dict[str, float]:
     """Run one measurement in a process of its own."""
     done = subprocess.run(
-        [sys.executable, __file__, "--child", *map(str, arguments)],
+        [sys.executable, "-m", "benchmarks", "--child", *map(str, arguments)],
         capture_output=True,
         text=True,
         check=False,

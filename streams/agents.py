@@ -288,6 +288,7 @@ class Detect:
         pause_s = self._settings.state.flush_ms / 1000
         while self.failure is None:
             await asyncio.sleep(min(pause_s, 0.2))
+            self._health.beat("save")
             try:
                 await self._tick(pause_s)
             except asyncio.CancelledError:

@@ -1,15 +1,19 @@
 """A small Kafka broker inside librdkafka, in a process of its own, for demonstrations and quick tests.
 
-The client library that the project uses anyway carries a mock cluster that speaks Kafka's protocol, so neither a
-Java machine nor a container is needed. It keeps a few megabytes per partition in memory, drops the oldest records
-without a word, and has no compaction, no security and no creation of topics through the admin client.
+The client library that the project uses anyway carries a mock cluster that speaks Kafka's protocol, so
+neither a Java machine nor a container is needed. What it is not: it keeps a few megabytes per partition in
+memory and drops the oldest records without a word; readers see aborted transactions, offsets sent within a
+transaction are lost, and no producer is fenced; it has no compaction and no security; it cannot create or
+describe topics for an admin client, yet creates any that a client with ``allow.auto.create.topics`` (the
+default of producers and admin clients) merely asks about.
 
-``python -m streams.embedded topic:partitions ...`` prints its address as the first line of standard output and
-serves until standard input ends.
+``python -m streams.embedded topic:partitions ...`` prints its address as the first line of standard output
+and serves until standard input ends.
 """
 
 import ctypes
 import importlib.util
+import re
 import subprocess
 import sys
 import threading
@@ -29,6 +33,7 @@ _LIBRARIES = (
     ".dylibs/librdkafka*.dylib",
     "../confluent_kafka.dylibs/librdkafka*.dylib",
 )
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")  # what Kafka allows; the mock cluster would take anything
 _PRODUCER = 0
 _ERROR_BYTES = 512
 
@@ -64,7 +69,13 @@ class EmbeddedBroker:
         command = [sys.executable, "-m", "streams.embedded"]
         command += [f"{name}:{partitions}" for name, partitions in topics.items()]
         self._child = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            # Ctrl-C is for this process, which then still has a broker to shut down against.
+            start_new_session=True,
         )
         # A child that hangs is killed, which ends the read below.
         watchdog = threading.Timer(START_SECONDS, self._child.kill)
@@ -72,6 +83,10 @@ class EmbeddedBroker:
         watchdog.start()
         try:
             self.bootstrap_servers = _pipe(self._child.stdout).readline().strip()
+        except BaseException:
+            self._child.kill()
+            self._child.communicate()
+            raise
         finally:
             watchdog.cancel()
         if not self.bootstrap_servers:
@@ -125,8 +140,8 @@ def library_path() -> Path:
         for path in sorted((package / pattern).parent.glob(Path(pattern).name)):
             return path
     raise EmbeddedBrokerError(
-        f"{package}: no librdkafka beside this confluent-kafka; install its wheel for Linux or macOS instead of "
-        "a build from source, or name a real broker"
+        f"{package}: no librdkafka beside this confluent-kafka; install its wheel for Linux or macOS "
+        "instead of a build from source, or use a real broker"
     )
 
 
@@ -139,8 +154,11 @@ def parse_topic(text: str) -> tuple[str, int]:
         Where the text is something else.
     """
     name, _, count = text.rpartition(":")
-    if not name or not (count.isascii() and count.isdecimal()) or int(count) < 1:
-        raise EmbeddedBrokerError(f"topic {text!r}: write it as name:partitions, with at least 1 partition")
+    if not _NAME.fullmatch(name) or not (count.isascii() and count.isdecimal()) or int(count) < 1:
+        raise EmbeddedBrokerError(
+            f"topic {text!r}: write it as name:partitions, the name of "
+            "letters, digits and . _ -, with at least 1 partition"
+        )
     return name, int(count)
 
 
@@ -158,8 +176,12 @@ def serve(topics: Mapping[str, int], stdin: IO[str], stdout: IO[str]) -> None:
     """
     library = _load(library_path())
     error = ctypes.create_string_buffer(_ERROR_BYTES)
-    handle = library.rd_kafka_new(_PRODUCER, None, error, _ERROR_BYTES)
+    settings = library.rd_kafka_conf_new()
+    # Keeps quiet that no server is configured: this handle only carries the cluster.
+    library.rd_kafka_conf_set(settings, b"log_level", b"4", error, _ERROR_BYTES)
+    handle = library.rd_kafka_new(_PRODUCER, settings, error, _ERROR_BYTES)
     if not handle:
+        library.rd_kafka_conf_destroy(settings)
         raise EmbeddedBrokerError(f"librdkafka: {error.value.decode(errors='replace')}")
     cluster = library.rd_kafka_mock_cluster_new(handle, 1)
     if not cluster:
@@ -184,10 +206,9 @@ def main(arguments: Sequence[str]) -> int:
     try:
         serve(dict(map(parse_topic, arguments)), sys.stdin, sys.stdout)
     except EmbeddedBrokerError as error:
-        print(error, file=sys.stderr)
+        sys.stderr.write(f"{error}\n")
         return 2
     except KeyboardInterrupt:
-        # Ctrl-C reaches the whole foreground group; the parent reports it, if it wants to.
         return 130
     return 0
 
@@ -196,6 +217,9 @@ def _load(path: Path) -> ctypes.CDLL:
     """Open librdkafka and declare the calls used, so that pointers are not cut to 32 bits."""
     pointer, text, number = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int
     calls = {
+        "rd_kafka_conf_new": (pointer, []),
+        "rd_kafka_conf_set": (number, [pointer, text, text, text, ctypes.c_size_t]),
+        "rd_kafka_conf_destroy": (None, [pointer]),
         "rd_kafka_new": (pointer, [number, pointer, text, ctypes.c_size_t]),
         "rd_kafka_destroy": (None, [pointer]),
         "rd_kafka_err2str": (text, [number]),

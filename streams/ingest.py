@@ -22,6 +22,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from streams import deadletter, topics
 from streams.batches import Progress
 from streams.build import build_intake
+from streams.codecs import EventError
 from streams.errors import StreamsError
 from streams.health import Health
 from streams.intake import Record
@@ -96,6 +97,7 @@ class Ingest:
                 "message.timeout.ms": 0,  # a timed-out message would be a hole
                 "compression.type": "lz4",
                 "linger.ms": 0,  # rows are already collected here
+                "message.max.bytes": topics.largest_message_bytes(settings),
                 "queue.buffering.max.messages": 100_000,
                 "queue.buffering.max.kbytes": 262_144,
             }
@@ -183,17 +185,27 @@ class Ingest:
         for record, refusal in taken.refused:
             self._metrics.dead_letters.labels(reason=refusal.reason).inc()
             reason = f"{refusal.reason}: {refusal.detail}"
-            source = sources[record.partition, record.offset]
-            self._produce(
-                self._settings.topics.deadletter,
-                value=record.value,
-                key=source.key(),
-                headers=deadletter.headers(source, refusal),
-            )
+            self._bury(sources[record.partition, record.offset], refusal)
         self._metrics.events_read.inc(len(records))
         self._metrics.ingest_seconds.observe(time.perf_counter() - started)
         self._metrics.last_record.labels(stage="ingest").set(records[-1].timestamp_ms / 1000)
         self._breaker.record(len(taken.refused), len(taken.rows), reason)
+
+    def _bury(self, source: Message, refusal: EventError) -> None:
+        """Send a record to the dead letters as it came; if it fits no message, its position alone."""
+        value = source.value()
+        record = {
+            "value": None if value is None or len(value) > self._settings.ingest.max_event_bytes else value,
+            "key": source.key(),
+            "headers": deadletter.headers(source, refusal),
+        }
+        try:
+            self._produce(self._settings.topics.deadletter, **record)
+        except KafkaException as failure:
+            if failure.args[0].code() != KafkaError.MSG_SIZE_TOO_LARGE:
+                raise
+            self._epochs[-1].outstanding -= 1
+            self._produce(self._settings.topics.deadletter, **{**record, "value": None})
 
     def _flush(self, now: float) -> None:
         """Send what waits, with the progress of the sources, and close the epoch."""
@@ -225,6 +237,10 @@ class Ingest:
         return False
 
     def _progress(self, now: float) -> list[Progress]:
+        for partition in list(self._idle_since):
+            # Records that were fetched but not yet handed over are something to read.
+            if self._high(partition) > self._next_offset.get(partition, 0):
+                del self._idle_since[partition]
         return [
             Progress(
                 partition,
@@ -328,11 +344,14 @@ class Ingest:
             self._idle_since = dict.fromkeys(self._idle_since, now)
         _log.warning("kafka client: %s", error.str())
 
+    def _high(self, partition: int) -> int:
+        """Offset after the last record of a source partition, as far as the client has heard; -1 unknown."""
+        at = TopicPartition(self._settings.topics.requests, partition)
+        return int(self._consumer.get_watermark_offsets(at, cached=True)[1])
+
     def _report_lag(self) -> None:
-        topic = self._settings.topics.requests
         lags = []
         for partition, offset in self._next_offset.items():
-            _, high = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), cached=True)
-            if high >= 0:
+            if (high := self._high(partition)) >= 0:
                 lags.append(max(0, high - offset))
         self._metrics.set_lag("ingest", lags)

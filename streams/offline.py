@@ -82,7 +82,7 @@ class OfflinePipeline:
             )
             for partition, offset in self._next_offset.items()
         ]
-        alerts = []
+        alerts: list[Alert] = []
         for partition, value in self._packer.flush(progress, True):
             offset = self._sent[partition]
             self._sent[partition] += 1

@@ -6,8 +6,8 @@ low mark ("no later row of mine has a smaller `order_ms`"); rows below the least
 longer be overtaken and are released, sorted by (`order_ms`, event id). That order is a function of
 the source logs alone. The same idea as watermarks in Akidau et al. (2015), The Dataflow Model, VLDB.
 
-A partition that has had nothing to read for `idle_ms`, or of which nothing was heard for
-`silent_s`, is not waited for. If it then brings rows from below the watermark they are late: they
+A partition that has had nothing to read for `idle_ms` while others moved, or of which nothing was
+heard for `silent_s`, is not waited for. If it then brings rows from below the watermark they are late: they
 are applied at once, and counted.
 """
 
@@ -44,6 +44,8 @@ class Watermark:
         self._silent_s = silent_s
         self._started_s = started_s
         self._sources: dict[int, _Source] = {}
+        self._woke_s = started_s
+        self._asleep = True
         self.value = _START
         """Current watermark, ms since the epoch; never goes back."""
 
@@ -64,10 +66,17 @@ class Watermark:
 
     def advance(self, newest_ms: int | None, now_s: float) -> int:
         """New watermark. `newest_ms` is the largest `order_ms` waiting, for when every source is idle."""
+        # When everything was idle and something moves again, the others may only not have been heard of
+        # yet: what they said of being idle counts again after another `idle_ms`.
+        moving = any(source.idle_ms < self._idle_ms for source in self._sources.values())
+        if moving and self._asleep:
+            self._woke_s = now_s
+        self._asleep = not moving
+        settling = moving and (now_s - self._woke_s) * 1000 < self._idle_ms
         waited = [
             source.low_ms
             for source in self._sources.values()
-            if source.idle_ms < self._idle_ms and now_s - source.heard_s < self._silent_s
+            if (settling or source.idle_ms < self._idle_ms) and now_s - source.heard_s < self._silent_s
         ]
         if waited:
             self.value = max(self.value, min(waited))

@@ -43,7 +43,7 @@ def open_lines(path: Path) -> BinaryIO:
     except OSError as error:
         raise SourceError(f"{path}: {os.strerror(error.errno or 0)}") from None
     if path.suffix == ".gz":
-        return io.BufferedReader(gzip.GzipFile(fileobj=raw))  # type: ignore[arg-type]
+        return io.BufferedReader(gzip.GzipFile(fileobj=raw))
     if path.suffix == ".zst":
         return io.BufferedReader(zstandard.ZstdDecompressor().stream_reader(raw))
     return raw

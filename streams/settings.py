@@ -30,6 +30,7 @@ _OTHER_VARIABLES = frozenset({CONFIG_VARIABLE, "EXTRACTION_LOG_LEVEL", "EXTRACTI
 _SERVICE_LINK = re.compile(r"_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)$")
 
 
+_ENVIRONMENT = "environment variable "
 _Sources = Sequence[tuple[Mapping[str, Any], str]]  # what each gives and what to call it, strongest first
 
 
@@ -56,7 +57,7 @@ def load_settings(path: Path | None = None, overrides: Mapping[str, Any] | None 
     from_environment = EnvSettingsSource(Settings)()
     problems.extend(_unknown_variables())
     given = _nested(overrides or {})
-    sources = [(given, ""), (from_environment, "environment variable {variable}"), (from_file, "{path}")]
+    sources = [(given, ""), (from_environment, _ENVIRONMENT), (from_file, str(path))]
     tree = _over(_over(from_file, from_environment, problems), given, problems)
     _read_key_file(tree, problems)
     bad: set[str] = {problem.where for problem in problems}
@@ -263,7 +264,8 @@ def _origin(location: Sequence[str], sources: _Sources) -> str:
         for part in location[:2]:
             at = at.get(part) if isinstance(at, Mapping) else None
         if at is not None:
-            return f" ({name.format(variable=variable_of('.'.join(location[:2])))})" if name else ""
+            variable = variable_of(".".join(location[:2])) if name == _ENVIRONMENT else ""
+            return f" ({name}{variable})" if name else ""
     return ""
 
 

@@ -97,9 +97,14 @@ async def _run(
 ) -> None:
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
+
+    def end() -> None:
+        stop.set()
+        stopping.set()
+
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, lambda: (stop.set(), stopping.set()))
+            loop.add_signal_handler(number, end)
     metrics = Metrics(dead_letter_reasons=REASONS)
     health = Health(settings.health.stall_s, needs=roles)
     failures: list[BaseException] = []
@@ -183,10 +188,12 @@ async def _detect(
     await app.start()
     flusher = asyncio.create_task(detect.flush_forever())
     health.watch("detect", detect.has_work)
+    health.watch("save")
     try:
         yield
     finally:
         health.unwatch("detect")
+        health.unwatch("save")
         flusher.cancel()
         await asyncio.gather(flusher, return_exceptions=True)
         started = time.monotonic()

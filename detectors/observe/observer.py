@@ -93,7 +93,7 @@ class Observer:
         sketch, near, bucket = self._sketcher.sketch(words, count)
         rows["sketch"] = np.ascontiguousarray(sketch).view("V64").ravel()
         rows["vocabulary"] = np.ascontiguousarray(self._sketcher.vocabulary(words, count)).view("V32").ravel()
-        empty = words.count == 0
+        empty = words.per_text == 0
         rows["simhash"] = np.where(empty, np.uint64(0), near)
         rows["bucket"] = bucket
         masked = np.where(words.number, self._hasher.number, words.hashes)
@@ -103,7 +103,7 @@ class Observer:
         systems = [self._system(text.system) for text in texts]
         rows["system"] = [hashed for hashed, _ in systems]
         rows["marks"] = found | np.array([bits for _, bits in systems], dtype=np.int64)
-        rows["words"] = words.count
+        rows["words"] = words.per_text
         rows["chars"] = [min(text.chars, 0xFFFFFFFF) for text in texts]
         rows["turns"] = [min(text.turns, 0xFFFF) for text in texts]
         rows["role"] = [text.role for text in texts]
@@ -148,13 +148,13 @@ def _join(texts: list[bytes]) -> tuple[Any, Ints, Ints]:
 
 def _edges(masked: U64, words: Words) -> tuple[U64, U64]:
     """Hashes of the first and of the last four words of each text; 0 for texts without words."""
-    texts = len(words.count)
+    texts = len(words.per_text)
     first, last = np.zeros(texts, dtype=np.uint64), np.zeros(texts, dtype=np.uint64)
     if len(masked):
         for step in range(_EDGE_WORDS):
-            has = np.flatnonzero(words.count > step)
+            has = np.flatnonzero(words.per_text > step)
             head = words.first[has] + step
-            tail = words.first[has] + words.count[has] - 1 - step
+            tail = words.first[has] + words.per_text[has] - 1 - step
             first[has] = chain(first[has], masked[head])
             last[has] = chain(last[has], masked[tail])
     return first, last
@@ -162,7 +162,7 @@ def _edges(masked: U64, words: Words) -> tuple[U64, U64]:
 
 def _layout(masked: U64, words: Words, data: Any) -> U64:
     """Hash of the first words of the first sixteen lines of each text; 0 for texts without words."""
-    texts = len(words.count)
+    texts = len(words.per_text)
     result = np.zeros(texts, dtype=np.uint64)
     if not len(masked):
         return result

@@ -59,7 +59,7 @@ class Words(NamedTuple):
         It begins with a digit.
     wide : bool, shape (w,)
         It is one character of three bytes or more.
-    count : int64, shape (texts,)
+    per_text : int64, shape (texts,)
         Words of each text.
     first : int64, shape (texts,)
         Index of each text's first word.
@@ -71,7 +71,7 @@ class Words(NamedTuple):
     size: Ints
     number: np.ndarray[Any, np.dtype[np.bool_]]
     wide: np.ndarray[Any, np.dtype[np.bool_]]
-    count: Ints
+    per_text: Ints
     first: Ints
 
 

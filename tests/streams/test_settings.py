@@ -87,7 +87,7 @@ def test_each_source_goes_over_the_one_before(toml, monkeypatch):
         "file",
         10,
         200,
-        3000,
+        1500,
     )
     assert (settings.topics.partitions, ingest.text_chars) == (2, 8192)
 
@@ -205,6 +205,9 @@ def test_a_mistake_says_where_it_was_made(toml, monkeypatch):
     assert str(path) in str(only(problems_of(path)))
     monkeypatch.setenv("EXTRACTION_INGEST__FETCH", "-1")
     assert "EXTRACTION_INGEST__FETCH" in str(only(problems_of(path)))
+    told = str(only(problems_of(path, {"ingest.fetch": -2})))
+    assert "-2" in told
+    assert "EXTRACTION_INGEST__FETCH" not in told
 
 
 @pytest.mark.parametrize(

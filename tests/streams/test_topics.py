@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from streams import topics
 from streams.settings import load_settings
 from streams.topics import BrokerUnreachable, partition_of
+from tests.kafka.broker import wait_until
 
 INTERNAL = {"observations", "sightings", "state", "alerts", "control", "deadletter"}
 
@@ -240,9 +241,15 @@ def test_state_that_would_be_deleted_by_age_is_an_error(on_kafka, policy):
     resource = ConfigResource(ResourceType.TOPIC, on_kafka.topics.state, incremental_configs=[entry])
     for answer in admin.incremental_alter_configs([resource]).values():
         answer.result()
-    errors = [problem for problem in topics.check(on_kafka) if problem.fatal]
-    assert [problem.where for problem in errors] == [f"topic {on_kafka.topics.state}"]
-    assert f"cleanup.policy={policy}" in errors[0].message
+    found = []
+
+    def told():  # the controller has the change a little before brokers do
+        found[:] = [problem for problem in topics.check(on_kafka) if problem.fatal]
+        return found
+
+    wait_until(told, "the changed policy is noticed")
+    assert [problem.where for problem in found] == [f"topic {on_kafka.topics.state}"]
+    assert f"cleanup.policy={policy}" in found[0].message
 
 
 @pytest.mark.kafka

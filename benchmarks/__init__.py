@@ -1,0 +1,1 @@
+"""Measurements: speed of the pipeline, and quality of detection against published baselines."""
