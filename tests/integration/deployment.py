@@ -217,7 +217,7 @@ class Deployment:
         }
         return found, states
 
-    def assert_as_in_one_pass(self, *, expect_alerts: bool = False) -> None:
+    def assert_as_in_one_pass(self, *, expect_alerts: bool = True) -> None:
         """Nothing lost, nothing counted twice, every alert raised."""
         alerts, states = self.oracle()
         if expect_alerts:

@@ -4,12 +4,13 @@ import random
 
 import orjson
 
-_TOPICS = (
+_WORDS = (
     "bread oven garden tomato bicycle chain invoice tax holiday train ticket violin lesson essay "
     "history puppy budget kitchen paint wedding speech poem letter router printer python table excel "
     "formula running shoes "
-).split()  # noqa: SIM905
-_VERBS = "explain fix plan describe compare shorten translate improve check draft".split()  # noqa: SIM905
+)
+_TOPICS = _WORDS.split()
+_VERBS = ["explain", "fix", "plan", "describe", "compare", "shorten", "translate", "improve", "check", "draft"]
 START_MS = 1_772_400_000_000  # 2026-03-01
 
 

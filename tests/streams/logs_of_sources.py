@@ -1,4 +1,4 @@
-"""Makes the messages that ingest would send for given source logs, in any interleaving, for tests of order."""
+"""Makes the messages that ingest would send for given source logs, for tests of order."""
 
 from collections.abc import Iterable, Sequence
 

@@ -88,8 +88,7 @@ def test_every_interleaving_repeat_and_restart_gives_the_same_order(logs, latene
         if rng.random() < 0.4:
             checkpoint = shard.checkpoint()
             position = checkpoint.position
-            for key, record in checkpoint.records:
-                saved[key] = record
+            saved.update(checkpoint.records)
         if kills and rng.random() < 0.2:  # killed: a new owner continues from what is saved
             kills -= 1
             shard = Shard(engine, ENDLESS)
