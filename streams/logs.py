@@ -24,8 +24,16 @@ class LogLevel(enum.StrEnum):
     ERROR = "error"
 
 
+KAFKA_CLIENT = "librdkafka"
+"""Logger that confluent-kafka's clients are told to use."""
+
+# During an outage these say the same many times a second.
+_REPETITIVE = ("aiokafka", KAFKA_CLIENT, "streams.ingest", "streams.state")
+_AGAIN_AFTER_S = 30.0
+_REMEMBERED = 1000
+
 # Libraries whose "info" tells of their own workings, not of ours.
-_CHATTY = ("aiokafka", "faust", "mode", "asyncio", "urllib3")
+_CHATTY = (KAFKA_CLIENT, "aiokafka", "faust", "mode", "asyncio", "urllib3")
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -58,6 +66,37 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(fields, ensure_ascii=False, default=str)
 
 
+class OncePerWhile(logging.Filter):
+    """Lets a recurring message of the Kafka clients through once per half minute, with how often it came.
+
+    Messages that differ only in numbers (ports, times, offsets) count as the same.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen: dict[tuple[str, str], tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether to write the record."""
+        if not record.name.startswith(_REPETITIVE):
+            return True
+        said = record.getMessage()
+        key = (record.name, said.translate(_WITHOUT_DIGITS))
+        written, held_back = self._seen.get(key, (-_AGAIN_AFTER_S, 0))
+        if record.created - written < _AGAIN_AFTER_S:
+            self._seen[key] = (written, held_back + 1)
+            return False
+        if len(self._seen) >= _REMEMBERED:
+            self._seen.clear()
+        self._seen[key] = (record.created, 0)
+        if held_back:
+            record.msg, record.args = f"{said} ({held_back} more like this)", ()
+        return True
+
+
+_WITHOUT_DIGITS = str.maketrans("", "", "0123456789")
+
+
 def _time(record: logging.LogRecord) -> str:
     at = dt.datetime.fromtimestamp(record.created, dt.UTC)
     return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -86,6 +125,7 @@ def setup(level: LogLevel = LogLevel.INFO, form: LogFormat = LogFormat.TEXT) -> 
     """Send the logs of this process to standard error; replaces an earlier set-up."""
     handler = _StandardError()
     handler.setFormatter(JsonFormatter() if form is LogFormat.JSON else TextFormatter())
+    handler.addFilter(OncePerWhile())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     quiet = logging.NOTSET if level is LogLevel.DEBUG else logging.WARNING
     for name in _CHATTY:

@@ -27,6 +27,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from streams import kafka_properties
 from streams.errors import Problem, SettingsError
 from streams.kafka_properties import PropertyError
+from streams.logs import KAFKA_CLIENT
 
 _log = logging.getLogger(__name__)
 
@@ -99,8 +100,12 @@ class KafkaSettings(_Section):
             ) from None
 
     def client(self) -> dict[str, Any]:
-        """Settings of a confluent-kafka client that reach the cluster, secrets revealed."""
-        return {"bootstrap.servers": self.bootstrap_servers, **kafka_properties.plain(self.properties)}
+        """Settings of a confluent-kafka client that reach the cluster, secrets revealed; it logs as we do."""
+        return {
+            "bootstrap.servers": self.bootstrap_servers,
+            "logger": logging.getLogger(KAFKA_CLIENT),
+            **kafka_properties.plain(self.properties),
+        }
 
     @property
     def faust_broker_url(self) -> str:

@@ -65,7 +65,8 @@ def demo(
             hidden = sum(label.label == "extraction" for label in labels.values())
             typer.echo(
                 f"Running on {where}; metrics at {server.url}/metrics\n"
-                f"{len(labels)} accounts, {hidden} of them extract the model; {count} events in {duration:.0f} s.\n"
+                f"{len(labels)} accounts, {hidden} of them extract the model; "
+                f"{count} events in {duration:.0f} s.\n"
             )
 
         outcome = show.Demo(

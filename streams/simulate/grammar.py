@@ -1,9 +1,9 @@
-"""A small text grammar: patterns with slots, expanded at random from a given source of randomness.
+r"""A small text grammar: patterns with slots, expanded at random from a given source of randomness.
 
 A rule has alternatives, one per line. `{name}` in an alternative is replaced by an alternative of
 the rule `name`, `{name^}` the same with a capital first letter, `{2-90}` by a whole number in the
 range, `{key=name}` as `{name}` but remembered, so that a later `{key}` repeats it. Any other braces
-are ordinary text (JSON and code need them). A backslash followed by n stands for a line break.
+are ordinary text (JSON and code need them). `\n` and `\t` stand for a line break and a tab.
 """
 
 import functools
@@ -37,29 +37,29 @@ class Grammar:
     ----------
     rules : mapping
         Name of each rule to its alternatives.
+    given : frozenset of str
+        Slots whose text every call of `say` brings in `bound`.
 
     Raises
     ------
     ValueError
-        A rule has no alternative, or none of the rules or `given` has the name a slot asks for.
+        A rule has no alternative, or a slot names no rule, nothing given and nothing remembered
+        further left in the same alternative.
     """
 
     def __init__(self, rules: Mapping[str, list[str]], given: frozenset[str] = frozenset()) -> None:
         self._rules: dict[str, tuple[_Alternative, ...]] = {}
-        remembered = set(given)
-        wanted: set[tuple[str, str]] = set()
         for name, alternatives in rules.items():
             if not alternatives:
                 raise ValueError(f"rule {name!r} has no alternative; give at least one line")
+            for text in alternatives:
+                known = set(given)
+                for found in _SLOT.finditer(text):
+                    key, slot = found[1], found[2]
+                    if slot and slot not in rules and slot not in known:
+                        raise ValueError(f"rule {name!r} has the slot {{{slot}}} in {text!r}: no such rule")
+                    known.add(key)
             self._rules[name] = tuple(_compile(text) for text in alternatives)
-            for match in _SLOT.finditer("\n".join(alternatives)):
-                if match[1]:
-                    remembered.add(match[1])
-                if match[2]:
-                    wanted.add((name, match[2]))
-        for name, slot in sorted(wanted):
-            if slot not in self._rules and slot not in remembered:
-                raise ValueError(f"rule {name!r} has the slot {{{slot}}}, but there is no such rule")
 
     def __contains__(self, name: str) -> bool:
         return name in self._rules
@@ -111,7 +111,7 @@ def _compile(text: str) -> _Alternative:
 def lines(block: str) -> list[str]:
     """Alternatives of a block: its lines, and several on one line where they are divided by ` ; `."""
     return [
-        part.strip().replace("\\n", "\n")
+        part.strip().replace("\\n", "\n").replace("\\t", "\t")
         for line in block.strip().splitlines()
         for part in line.split(" ; ")
         if part.strip()
