@@ -197,10 +197,17 @@ def child(*arguments: object) -> dict[str, float]:
 
 
 def make_events(count: int, seed: int = 7) -> list[bytes]:
-    """Events of about 1 KB from the built-in generator."""
-    from streams.simulate import bench_events
+    """Events of the built-in generator, in event-time order."""
+    import itertools
 
-    return [orjson.dumps(event) for event in bench_events(count, seed)]
+    from streams.simulate import BuiltinPrompts, SimulationSpec, compose
+
+    accounts = max(20, count // 40)
+    traffic = compose(SimulationSpec(accounts=accounts, seed=seed), BuiltinPrompts())
+    events = [orjson.dumps(event) for event in itertools.islice(traffic, count)]
+    if len(events) < count:
+        raise SystemExit(f"the generator gave {len(events)} of {count} events")
+    return events
 
 
 def send(bootstrap: str, topic: str, events: list[bytes], rate: float | None = None) -> None:
@@ -356,8 +363,8 @@ def report(rounds: list[dict[str, dict[str, float]]], rate: float, waits: dict[s
         )
     state = rounds[-1]["detect"]
     print(
-        f"\nstate of {state['accounts']:.0f} accounts: {state['state_bytes_median']:.0f} bytes encoded (median), "
-        f"{state['state_bytes_max']:.0f} at most; {state['resident_bytes']:.0f} bytes resident each"
+        f"\nstate of {state['accounts']:.0f} accounts: {state['state_bytes_median']:.0f} bytes encoded "
+        f"(median), {state['state_bytes_max']:.0f} at most; {state['resident_bytes']:.0f} bytes resident each"
     )
     print(
         f"append to applied at {rate:.0f} events/s (half of one core's capacity): "

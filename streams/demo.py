@@ -4,6 +4,7 @@ import dataclasses
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -13,9 +14,9 @@ from confluent_kafka import Consumer, KafkaError, Producer
 from detectors.alerts import Alert
 from streams import worker
 from streams.codecs import decode_alert
-from streams.evaluation import Label
 from streams.health import Server
 from streams.settings import Settings
+from streams.simulate import Label
 
 _log = logging.getLogger(__name__)
 
@@ -39,12 +40,8 @@ class Demo:
         For the cluster to use.
     key : bytes
         Keys hashes.
-    events : iterable of dict
-        Request events in time order, sent evenly over `duration_s`.
-    count : int
-        How many events there are.
-    duration_s : float
-        How long to send. Seconds.
+    traffic : iterable of (float, dict)
+        Request events in time order, each with the seconds to wait before it.
     on_alert : callable
         Called with the seconds since start and each new alert, from another thread.
     on_serving : callable
@@ -55,17 +52,14 @@ class Demo:
         self,
         settings: Settings,
         key: bytes,
-        events: Iterable[Mapping[str, Any]],
+        traffic: Iterable[tuple[float, Mapping[str, Any]]],
         *,
-        count: int,
-        duration_s: float,
         on_alert: Callable[[float, Alert], None],
         on_serving: Callable[[Server], None],
     ) -> None:
         self._settings = settings
         self._key = key
-        self._events = events
-        self._pause_s = duration_s / max(1, count)
+        self._traffic = traffic
         self._on_alert = on_alert
         self._on_serving = on_serving
         self._stop = threading.Event()
@@ -97,14 +91,14 @@ class Demo:
     def _send(self) -> None:
         producer = Producer({**self._settings.kafka.client(), "linger.ms": 5})
         next_at = time.monotonic()
-        for event in self._events:
+        for wait_s, event in self._traffic:
             if self._stop.is_set():
                 break
             # No key: request buses are rarely keyed by account, and nothing here may depend on it.
             producer.produce(self._settings.topics.requests, orjson.dumps(event))
             producer.poll(0)
             self.outcome.sent += 1
-            next_at += self._pause_s
+            next_at += wait_s
             if (early_s := next_at - time.monotonic()) > 0.005:
                 self._stop.wait(early_s)
         producer.flush(5)
@@ -165,7 +159,7 @@ def summarise(outcome: Outcome, labels: Mapping[str, Label]) -> str:
         + ".",
     ]
     if missed:
-        lines.append(
-            "Not found: " + ", ".join(f"{account} ({hidden[account].kind})" for account in missed) + "."
-        )
+        kinds = Counter(hidden[account].kind for account in missed)
+        listed = ", ".join(f"{kind} {count}" for kind, count in sorted(kinds.items()))
+        lines.append(f"Not found, by kind: {listed}.")
     return "\n".join(lines)

@@ -26,6 +26,9 @@ def demo(
       extraction-detector demo --duration 60
     """
     import contextlib
+    import dataclasses
+    import datetime as dt
+    import logging
     import os
 
     from streams import demo as show
@@ -33,9 +36,12 @@ def demo(
     from streams.embedded import EmbeddedBroker
     from streams.health import Server
     from streams.settings import load_settings
-    from streams.simulate import live_events
+    from streams.simulate import LIVE, BuiltinPrompts, live
 
-    labels, events, count = live_events(seed=seed, rate=rate, duration_s=duration)
+    now = dt.datetime.now(dt.UTC)
+    spec = dataclasses.replace(LIVE, seed=seed)
+    traffic = live(BuiltinPrompts(), now=now, rate=rate, duration_s=duration, spec=spec)
+    labels = {label.account_id: label for label in traffic.labels}
     name = f"demo-{os.getpid()}"
     overrides = {
         "app_id": name,
@@ -46,6 +52,8 @@ def demo(
         # Traffic is condensed: event time runs faster than the clock, and so must waiting end sooner.
         "state.flush_ms": 500,
     }
+    # Warnings are for deployments: one broker, a key that everybody knows.
+    logging.getLogger("streams").setLevel(logging.ERROR)
     with contextlib.ExitStack() as stack:
         if bootstrap is None:
             planned = {
@@ -66,15 +74,13 @@ def demo(
             typer.echo(
                 f"Running on {where}; metrics at {server.url}/metrics\n"
                 f"{len(labels)} accounts, {hidden} of them extract the model; "
-                f"{count} events in {duration:.0f} s.\n"
+                f"{len(traffic)} events in {duration:.0f} s.\n"
             )
 
         outcome = show.Demo(
             settings,
             settings.secret_key(),
-            events,
-            count=count,
-            duration_s=duration,
+            traffic,
             on_alert=lambda at_s, alert: typer.echo(show.describe(at_s, alert)),
             on_serving=serving,
         ).run()
