@@ -86,8 +86,12 @@ def ingest(bootstrap: str, name: str, requests: str, events: int) -> dict[str, f
     worker = Ingest(settings_for(name, bootstrap, requests), KEY, metrics, Health(60))
     thread = threading.Thread(target=worker.run, args=(stop,))
     thread.start()
-    cpu, wall, first = measured_from(metrics.events_read, events)
+    await_count(metrics.events_read, 1)
+    first, cpu, wall = metrics.events_read._value.get(), time.process_time(), time.perf_counter()
+    await_count(metrics.events_read, events)
     result = per_event(events - first, cpu, wall)
+    # Detect waits for sources of which it does not know that they have ended: let ingest say so.
+    time.sleep(3)
     stop.set()
     thread.join()
     return result
@@ -96,23 +100,28 @@ def ingest(bootstrap: str, name: str, requests: str, events: int) -> dict[str, f
 def detect(bootstrap: str, name: str, requests: str, events: int) -> dict[str, float]:
     """Observations to applied, saved state and delivered alerts."""
     from streams import worker
-    from streams.metrics import Metrics
 
-    kept: list[Metrics] = []
-    original = worker.Metrics
+    kept: dict[str, object] = {}
 
-    def keep(**options: object) -> Metrics:
-        kept.append(original(process=False, **options))
-        return kept[0]
+    def keep(name: str) -> None:
+        original = getattr(worker, name)
 
-    worker.Metrics = keep
+        def make(*given: object, **options: object) -> object:
+            kept[name] = original(*given, **options)
+            return kept[name]
+
+        setattr(worker, name, make)
+
+    keep("Metrics")
+    keep("Health")
     stop, results = threading.Event(), []
 
     def measure() -> None:
-        while not kept:
-            time.sleep(0.01)
-        cpu, wall, first = measured_from(kept[0].observations_applied, events)
-        results.append(per_event(events - first, cpu, wall))
+        while "Health" not in kept or kept["Health"].waiting():
+            time.sleep(0.001)
+        cpu, wall = time.process_time(), time.perf_counter()
+        await_count(kept["Metrics"].observations_applied, events)
+        results.append(per_event(events, cpu, wall))
         stop.set()
 
     thread = threading.Thread(target=measure)
@@ -122,19 +131,13 @@ def detect(bootstrap: str, name: str, requests: str, events: int) -> dict[str, f
     return results[0] | state_sizes(name, bootstrap, requests)
 
 
-def measured_from(counter, events: int) -> tuple[float, float, int]:
-    """Wait for the first and for the last event; CPU and wall clock at the first, and its count."""
+def await_count(counter, count: int) -> None:
+    """Wait until a counter of this process has reached `count`."""
     deadline = time.monotonic() + 300
-    while not (first := int(counter._value.get())):
-        time.sleep(0.002)
-        if time.monotonic() > deadline:
-            raise SystemExit("nothing arrived within five minutes")
-    cpu, wall = time.process_time(), time.perf_counter()
-    while counter._value.get() < events:
+    while counter._value.get() < count:
         time.sleep(0.005)
         if time.monotonic() > deadline:
-            raise SystemExit(f"{counter._value.get():.0f} of {events} events within five minutes")
-    return cpu, wall, first
+            raise SystemExit(f"{counter._value.get():.0f} of {count} events within five minutes")
 
 
 def per_event(events: int, cpu: float, wall: float) -> dict[str, float]:

@@ -138,6 +138,28 @@ def test_the_worker_stops_when_nearly_everything_is_undecodable(deploy):
     assert len(deployment.read(deployment.settings.topics.deadletter)) < 2000
 
 
+def test_no_prompt_text_leaves_ingest(deploy):
+    canary = "xylophone-canary-9f3a"
+    poison = f'{{"event_id": "x", "messages": "{canary}"'.encode()
+    events = [value.replace(b"Explain", canary.encode() + b" Explain") for value in values(8, ordinary=10)]
+    assert any(canary.encode() in event for event in events)
+    deployment = deploy()
+    worker = deployment.start()
+    deployment.send([*events, poison])
+    deployment.await_applied(len(events), unless=lambda: worker.poll() is not None)
+    deployment.stop(worker)
+    topics = deployment.settings.topics
+    for topic in (topics.observations, topics.state, topics.alerts):
+        messages = deployment.read(topic)
+        assert messages, f"{topic} is empty, so this shows nothing"
+        for message in messages:
+            assert canary.encode() not in (message.value() or b"") + (message.key() or b"")
+    (dead,) = deployment.read(topics.deadletter)
+    assert dead.value() == poison
+    assert canary not in str(dead.headers())
+    assert canary not in worker.log.read_text()
+
+
 @pytest.mark.parametrize("wrong", ["missing", "partitions"])
 def test_the_worker_refuses_wrong_topics(deploy, kafka, wrong):
     deployment = deploy()

@@ -10,7 +10,18 @@ _WORDS = (
     "formula running shoes "
 )
 _TOPICS = _WORDS.split()
-_VERBS = ["explain", "fix", "plan", "describe", "compare", "shorten", "translate", "improve", "check", "draft"]
+_VERBS = [
+    "explain",
+    "fix",
+    "plan",
+    "describe",
+    "compare",
+    "shorten",
+    "translate",
+    "improve",
+    "check",
+    "draft",
+]
 START_MS = 1_772_400_000_000  # 2026-03-01
 
 
