@@ -1,6 +1,7 @@
 """Request events to observation rows: the only code that reads prompts."""
 
 import hashlib
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,20 +11,23 @@ import zstandard
 from detectors.errors import require
 from detectors.events import RequestEvent
 from detectors.observation import FLAG_SYSTEM, FLAG_TRUNCATED, ROW, ROW_VERSION
-from detectors.observe import marks
-from detectors.observe.fields import COLUMNS, FieldReader, keyed
-from detectors.observe.shape import shape
-from detectors.observe.text import SYSTEM_CHARS, Text, select
+from detectors.observe import frames, marks
+from detectors.observe.fields import FieldReader, keyed
+from detectors.observe.shape import ShapeReader
+from detectors.observe.text import Text, select
 from detectors.observe.topics import TopicSketcher
-from detectors.observe.words import U64, Ints, WordHasher, Words, chain
+from detectors.observe.words import WordHasher, join
 
-FEATURE_VERSION = 1
+FEATURE_VERSION = 2
 """Raised by whatever changes a number or hash in a row for the same event and key."""
 
 _COMPRESSED_BYTES = 2048  # of each text: enough to tell word salad from prose, at a bounded cost
-_EDGE_WORDS = 4
-_LAYOUT_LINES = 16
-_BATCH_BYTES = 1 << 16  # texts hashed together; larger arrays fall out of the processor's cache
+_SYSTEM_CHARS = 1024  # of instructions that are searched for marks; what matters stands at their beginning
+_SYSTEMS = 50_000  # hashes of instructions whose marks are remembered
+_BATCH_BYTES = 1 << 16  # texts worked on together; larger arrays fall out of the processor's cache
+_BATCH_TEXTS = 512
+_LARGER_THAN_ANY = 1 << 22  # bytes; arrays of a usual batch have half a megabyte
+_FAR_MS = 1 << 62
 
 
 class Observer:
@@ -39,22 +43,28 @@ class Observer:
     Notes
     -----
     The row of an event depends on the event, the key and `text_chars` alone, not on the batch it
-    comes in. Cost: about twenty microseconds per kilobyte of text in batches of hundreds; memory:
-    a few megabytes whatever the size of a prompt.
+    comes in. Cost: about ten times that of decoding the event, in batches of hundreds; memory: a
+    few megabytes whatever the size of a prompt. No text is kept from one call to the next.
     """
 
     def __init__(self, key: bytes, *, text_chars: int = 8192) -> None:
         require(len(key) > 0, "observe: the key is empty; set hash_key")
         require(text_chars >= 1, f"observe: {text_chars=} must be >= 1")
         secret = hashlib.blake2b(key, person=b"observer", digest_size=32).digest()
-        self._key = secret
         self._text_chars = text_chars
         self._hasher = WordHasher(secret)
+        self._frames = frames.FrameReader(secret, self._hasher.number)
         self._marks = marks.MarkFinder(self._hasher)
         self._sketcher = TopicSketcher(self._hasher, secret)
+        self._shapes = ShapeReader()
         self._fields = FieldReader(secret)
+        self._prompt, self._system = keyed(secret, "prompt"), keyed(secret, "system")
         self._compress = zstandard.ZstdCompressor(level=1, write_content_size=False).compress
-        self._systems: dict[str, tuple[int, int]] = {}
+        self._system_marks: dict[int, int] = {}
+        # glibc gives the memory of large arrays back to the system at every free, and faults it in again
+        # at the next use, until it has seen a larger one freed. That costs a quarter of the time here.
+        np.empty(_LARGER_THAN_ANY, dtype=np.uint8)
+        # What decides a row besides the event. Compressed sizes may differ between versions of the library.
         parts = (ROW_VERSION, FEATURE_VERSION, marks.VERSION, text_chars, zstandard.ZSTD_VERSION)
         self.fingerprint: str = hashlib.blake2b(
             repr(parts).encode(), key=secret, person=b"fingerprint", digest_size=8
@@ -64,46 +74,52 @@ class Observer:
     def observe(self, events: Sequence[RequestEvent]) -> np.ndarray[Any, Any]:
         """Rows of some events, shape (n,), dtype `ROW`; `partition` and `offset` are left 0."""
         rows = np.zeros(len(events), dtype=ROW)
-        start = 0
-        texts = [select(event.messages, self._text_chars) for event in events]
-        encoded = [text.new.encode("utf-8", "surrogatepass") for text in texts]
-        while start < len(events):
-            stop, size = start, 0
-            while stop < len(events) and (stop == start or size + len(encoded[stop]) <= _BATCH_BYTES):
-                size += len(encoded[stop])
-                stop += 1
-            self._text_columns(rows[start:stop], texts[start:stop], encoded[start:stop])
-            start = stop
-        self._field_columns(rows, events)
+        if not len(events):
+            return rows
+        start, size = 0, 0
+        texts: list[Text] = []
+        encoded: list[bytes] = []
+        for at, event in enumerate(events):
+            text = select(event.messages, self._text_chars)
+            value = _encoded(text.new)
+            if texts and (size + len(value) > _BATCH_BYTES or len(texts) == _BATCH_TEXTS):
+                self._read_texts(texts, encoded, rows[start:at])
+                start, size, texts, encoded = at, 0, [], []
+            size += len(value)
+            texts.append(text)
+            encoded.append(value)
+        self._read_texts(texts, encoded, rows[start:])
+        rows["messages"] = [min(len(event.messages), 0xFFFF) for event in events]
+        rows["time_ms"] = rows["order_ms"] = [min(event.time_ms, _FAR_MS) for event in events]
+        self._fields.fill(events, rows)
         return rows
 
-    def _field_columns(self, rows: np.ndarray[Any, Any], events: Sequence[RequestEvent]) -> None:
-        read = self._fields.read
-        flags = rows["flags"].copy()
-        for name, column in zip(COLUMNS, zip(*map(read, events), strict=True), strict=True):
-            rows[name] = column
-        rows["flags"] |= flags
-        rows["time_ms"] = rows["order_ms"] = [event.time_ms for event in events]
-
-    def _text_columns(self, rows: np.ndarray[Any, Any], texts: list[Text], encoded: list[bytes]) -> None:
-        count = len(texts)
-        data, starts, ends = _join(encoded)
-        words = self._hasher.words(data, starts, ends)
-        stats = shape(data, starts, ends)
-        sketch, near, bucket = self._sketcher.sketch(words, count)
-        rows["sketch"] = np.ascontiguousarray(sketch).view("V64").ravel()
-        rows["vocabulary"] = np.ascontiguousarray(self._sketcher.vocabulary(words, count)).view("V32").ravel()
-        empty = words.per_text == 0
-        rows["simhash"] = np.where(empty, np.uint64(0), near)
-        rows["bucket"] = bucket
-        masked = np.where(words.number, self._hasher.number, words.hashes)
-        rows["prefix"], rows["suffix"] = _edges(masked, words)
-        rows["layout"] = _layout(masked, words, data)
-        found = self._marks.find(words, count)
-        systems = [self._system(text.system) for text in texts]
-        rows["system"] = [hashed for hashed, _ in systems]
-        rows["marks"] = found | np.array([bits for _, bits in systems], dtype=np.int64)
+    def _read_texts(self, texts: list[Text], encoded: list[bytes], rows: np.ndarray[Any, Any]) -> None:
+        """Fill in all that comes from the text of messages."""
+        joined = join(encoded)
+        words = self._hasher.words(joined)
+        openers = frames.openers(words, joined)
         rows["words"] = words.per_text
+        rows["prefix"], rows["suffix"], rows["layout"] = self._frames.read(words, openers)
+        topics = self._sketcher.sketch(words)
+        rows["simhash"], rows["bucket"] = topics.near, topics.bucket
+        rows["sketch"] = topics.sketch.view(ROW["sketch"]).ravel()
+        rows["vocabulary"] = self._sketcher.vocabulary(words).view(ROW["vocabulary"]).ravel()
+        shape = self._shapes.read(joined)
+        for field, values in zip(shape._fields, shape, strict=True):
+            rows[field] = values
+        systems, system_marks = self._read_systems(texts)
+        rows["system"] = systems
+        rows["marks"] = self._marks.find(words, openers) | system_marks
+
+        rows["prompt"] = [self._prompt(value) if value else 0 for value in encoded]
+        compress, limit = self._compress, _COMPRESSED_BYTES
+        rows["compression"] = [
+            len(compress(value if len(value) <= limit else value[:limit])) / min(len(value), limit)
+            if value
+            else math.nan
+            for value in encoded
+        ]
         rows["chars"] = [min(text.chars, 0xFFFFFFFF) for text in texts]
         rows["turns"] = [min(text.turns, 0xFFFF) for text in texts]
         rows["role"] = [text.role for text in texts]
@@ -111,69 +127,26 @@ class Observer:
             (FLAG_SYSTEM if text.system else 0) | (FLAG_TRUNCATED if text.chars > self._text_chars else 0)
             for text in texts
         ]
-        rows["prompt"] = [keyed(self._key, "prompt", value) if value else 0 for value in encoded]
-        rows["entropy"] = stats.entropy
-        rows["digits"], rows["capitals"] = stats.digits, stats.capitals
-        rows["symbols"], rows["newlines"] = stats.symbols, stats.newlines
-        compress = self._compress
-        rows["compression"] = [
-            len(compress(value[:_COMPRESSED_BYTES])) / min(len(value), _COMPRESSED_BYTES) if value else np.nan
-            for value in encoded
-        ]
 
-    def _system(self, system: str) -> tuple[int, int]:
-        """Hash and marks of instructions; an application sends the same ones with every request."""
-        if not system:
-            return 0, 0
-        known = self._systems.get(system)
-        if known is None:
-            data, starts, ends = _join([system[:SYSTEM_CHARS].encode("utf-8", "surrogatepass")])
-            words = self._hasher.words(data, starts, ends)
-            known = (
-                keyed(self._key, "system", system.encode("utf-8", "surrogatepass")),
-                int(self._marks.find(words, 1)[0]),
-            )
-            if sum(map(len, self._systems)) + len(system) > 1 << 22:
-                self._systems.clear()
-            self._systems[system] = known
-        return known
+    def _read_systems(self, texts: list[Text]) -> tuple[list[int], list[int]]:
+        """Hashes and marks of instructions. An application sends the same ones with every request."""
+        hashes = [self._system(_encoded(text.system)) if text.system else 0 for text in texts]
+        known = self._system_marks
+        unknown = {
+            hashed: _encoded(text.system[:_SYSTEM_CHARS])
+            for hashed, text in zip(hashes, texts, strict=True)
+            if hashed and hashed not in known
+        }
+        if unknown:
+            joined = join(list(unknown.values()))
+            words = self._hasher.words(joined)
+            found = self._marks.find(words, frames.openers(words, joined))
+            known.update(zip(unknown, found.tolist(), strict=True))
+        bits = [known[hashed] if hashed else 0 for hashed in hashes]
+        if len(known) > _SYSTEMS:
+            known.clear()
+        return hashes, bits
 
 
-def _join(texts: list[bytes]) -> tuple[Any, Ints, Ints]:
-    """One byte array of all texts, each followed by a zero byte, with their starts and ends."""
-    sizes = np.array([len(text) for text in texts], dtype=np.int64)
-    ends = np.cumsum(sizes + 1) - 1
-    return np.frombuffer(b"\0".join([*texts, b""]), dtype=np.uint8), ends - sizes, ends
-
-
-def _edges(masked: U64, words: Words) -> tuple[U64, U64]:
-    """Hashes of the first and of the last four words of each text; 0 for texts without words."""
-    texts = len(words.per_text)
-    first, last = np.zeros(texts, dtype=np.uint64), np.zeros(texts, dtype=np.uint64)
-    if len(masked):
-        for step in range(_EDGE_WORDS):
-            has = np.flatnonzero(words.per_text > step)
-            head = words.first[has] + step
-            tail = words.first[has] + words.per_text[has] - 1 - step
-            first[has] = chain(first[has], masked[head])
-            last[has] = chain(last[has], masked[tail])
-    return first, last
-
-
-def _layout(masked: U64, words: Words, data: Any) -> U64:
-    """Hash of the first words of the first sixteen lines of each text; 0 for texts without words."""
-    texts = len(words.per_text)
-    result = np.zeros(texts, dtype=np.uint64)
-    if not len(masked):
-        return result
-    line = np.cumsum(data == 10)[words.start]
-    opens = np.ones(len(masked), dtype=bool)
-    opens[1:] = (line[1:] != line[:-1]) | (words.text[1:] != words.text[:-1])
-    at = np.flatnonzero(opens)
-    owner = words.text[at]
-    count = np.bincount(owner, minlength=texts)
-    first = np.concatenate(([0], np.cumsum(count)[:-1]))
-    for step in range(min(_LAYOUT_LINES, int(count.max()))):
-        has = np.flatnonzero(count > step)
-        result[has] = chain(result[has], masked[at[first[has] + step]])
-    return result
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")

@@ -5,20 +5,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from detectors.observe.words import Bytes, Ints
+from detectors.observe.words import Ints, Texts
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
-_KINDS = np.zeros((256, 4), dtype=np.int64)
-_KINDS[ord("0") : ord("9") + 1, 0] = 1
-_KINDS[ord("A") : ord("Z") + 1, 1] = 1
-for _byte in range(33, 127):
-    if not chr(_byte).isalnum():
-        _KINDS[_byte, 2] = 1
-_KINDS[10, 3] = 1
-
-_TABLE_SIZE = 1 << 16
-_C_LOG_C = np.array([0.0] + [c * math.log2(c) for c in range(1, _TABLE_SIZE)])
+_UNIT = 1 << 20  # of the fixed point in which c * log2(c) is kept: sums are exact, in any order
+_KINDS = ("0", "9"), ("A", "Z"), ("!", "/"), (":", "@"), ("[", "`"), ("{", "~"), ("\n", "\n")
 
 
 class Shape(NamedTuple):
@@ -35,20 +27,48 @@ class Shape(NamedTuple):
     newlines: Floats
 
 
-def shape(data: Bytes, starts: Ints, ends: Ints) -> Shape:
-    """Byte statistics of the texts at `data[starts[i]:ends[i]]`, each followed by one zero byte."""
-    texts = len(starts)
-    sizes = ends - starts
-    owner = np.repeat(np.arange(texts), sizes + 1)  # each text is followed by one zero byte
-    counts = np.bincount(owner * 256 + data, minlength=texts * 256).reshape(texts, 256)
-    counts[:, 0] -= 1
-    total = sizes.astype(np.float64)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        big = counts >= _TABLE_SIZE
-        spread = _C_LOG_C[np.where(big, 0, counts)].sum(axis=1)
-        if big.any():
-            spread += np.where(big, counts * np.log2(np.where(big, counts, 1)), 0.0).sum(axis=1)
-        entropy = np.log2(total) - spread / total
-        shares = (counts @ _KINDS) / total[:, None]
-    entropy = np.where(sizes > 0, np.maximum(entropy, 0.0), np.nan)
-    return Shape(entropy, shares[:, 0], shares[:, 1], shares[:, 2], shares[:, 3])
+class ShapeReader:
+    """Reads byte statistics.
+
+    Notes
+    -----
+    Keeps a table of c * log2(c) up to the longest text seen. A fixed point makes the sum over the
+    256 bytes exact, so that neither the batch nor the processor's vector width changes a digit.
+    """
+
+    def __init__(self) -> None:
+        self._c_log_c = _table(1 << 12)
+
+    def read(self, texts: Texts) -> Shape:
+        """Byte statistics of some texts."""
+        counts = _histograms(texts)
+        longest = int(texts.size.max(initial=0))
+        if longest >= len(self._c_log_c):
+            self._c_log_c = _table(1 << longest.bit_length())
+        spread = self._c_log_c.take(counts).sum(axis=1)
+        total = np.where(texts.size > 0, texts.size, np.nan)
+        up_to = np.cumsum(counts, axis=1)
+        digits, capitals, *symbols, newlines = (
+            up_to[:, ord(last)] - up_to[:, ord(first) - 1] for first, last in _KINDS
+        )
+        return Shape(
+            (self._c_log_c.take(texts.size) - spread) / (total * _UNIT),
+            digits / total,
+            capitals / total,
+            sum(symbols) / total,
+            newlines / total,
+        )
+
+
+def _histograms(texts: Texts) -> Ints:
+    """How often each byte occurs in each text, shape (t, 256)."""
+    count = len(texts.size)
+    cell = np.repeat(np.arange(count) * 256, texts.size + 1)
+    cell += texts.data[: len(cell)]  # each text with the zero byte before it
+    histograms = np.bincount(cell, minlength=count * 256).reshape(count, 256)
+    histograms[:, 0] -= 1
+    return histograms
+
+
+def _table(size: int) -> Ints:
+    return np.array([0, *(round(c * math.log2(c) * _UNIT) for c in range(1, size))], dtype=np.int64)

@@ -1,21 +1,31 @@
 """Which text of an exchange is read, and how much of it."""
 
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from detectors.events import Message
 from detectors.observation import ROLE_ASSISTANT, ROLE_OTHER, ROLE_TOOL, ROLE_USER
 
-SYSTEM_CHARS = 1024  # of system text that is searched for marks; instructions stand at its beginning
-
 _ROLES = {"user": ROLE_USER, "tool": ROLE_TOOL, "function": ROLE_TOOL, "assistant": ROLE_ASSISTANT}
 _SYSTEM = ("system", "developer")
+_TEXT_PARTS = ("text", "input_text")
 
 
 class Text(NamedTuple):
     """What is read of one exchange.
 
-    `new` is what is new in it, the messages after the last answer, cut to the read limit; `chars`
-    its length before the cut; `system` the instructions, cut likewise.
+    Attributes
+    ----------
+    new : str
+        The messages after the last answer, joined by newlines and cut to the read limit.
+    chars : int
+        Its length before the cut. Characters.
+    system : str
+        Instructions, joined and cut likewise.
+    turns : int
+        Messages of the user.
+    role : int
+        Who spoke last.
     """
 
     new: str
@@ -25,62 +35,59 @@ class Text(NamedTuple):
     role: int
 
 
-def _pieces(content: str | list[Any] | None) -> list[str]:
-    """Text parts of a message; parts of other types carry no text we read."""
-    if isinstance(content, str):
-        return [content]
-    if content is None:
-        return []
-    found = []
-    for part in content:
-        if isinstance(part, dict):
-            text = part.get("text")
-            if part.get("type", "text") in ("text", "input_text") and isinstance(text, str):
-                found.append(text)
-        elif isinstance(part, str):
-            found.append(part)
-    return found
-
-
-def _join(messages: list[Message], limit: int) -> tuple[str, int]:
-    """Text of messages up to `limit` characters, and its whole length; never builds more than the limit."""
-    taken: list[str] = []
-    room, chars = limit, 0
-    for message in messages:
-        for piece in _pieces(message.content):
-            chars += len(piece)
-            if room > 0:
-                taken.append(piece[:room])
-                room -= len(piece) + 1
-    return "\n".join(taken)[:limit], chars
-
-
-def select(messages: list[Message], limit: int) -> Text:
+def select(messages: Sequence[Message], limit: int) -> Text:
     """The text of an exchange that is read.
 
     Parameters
     ----------
-    messages : list of Message
+    messages : sequence of Message
         As the event has them, history included; at least one.
     limit : int
-        Characters of new text to read at most.
+        Most characters to read, of the new text and of the instructions. No longer string is built.
     """
     turns = 0
     instructions: list[Message] = []
+    new: list[Message] = []
     for message in messages:
-        if message.role == "user":
-            turns += 1
-        elif message.role in _SYSTEM:
+        role = message.role
+        if role == "assistant":
+            new = []
+        elif role in _SYSTEM:
             instructions.append(message)
-    first_new = _after_last_answer(messages)
-    new = [message for message in messages[first_new:] if message.role not in _SYSTEM] or messages[-1:]
-    text, chars = _join(new, limit)
-    system = _join(instructions, limit)[0] if instructions else ""
-    return Text(text, chars, system, turns, _ROLES.get(messages[-1].role, ROLE_OTHER))
+        else:
+            new.append(message)
+            turns += role == "user"
+    last = messages[-1]
+    # Where an answer stands last the exchange continues it, and it is what is new.
+    text, chars = _read(new or (last,), limit)
+    system = _read(instructions, limit)[0] if instructions else ""
+    return Text(text, chars, system, turns, _ROLES.get(last.role, ROLE_OTHER))
 
 
-def _after_last_answer(messages: list[Message]) -> int:
-    for at in range(len(messages) - 1, -1, -1):
-        if messages[at].role == "assistant":
-            return at + 1 if at + 1 < len(messages) else at
-    return 0
+def _read(messages: Sequence[Message], limit: int) -> tuple[str, int]:
+    """Text of messages up to `limit` characters, and its whole length."""
+    if len(messages) == 1 and isinstance(content := messages[0].content, str):
+        return content[:limit], len(content)
+    taken: list[str] = []
+    chars = 0
+    for piece in _pieces(messages):
+        if chars <= limit:
+            taken.append(piece[: limit - chars])
+        chars += len(piece) + 1
+    return "\n".join(taken), max(chars - 1, 0)
+
+
+def _pieces(messages: Iterable[Message]) -> Iterable[str]:
+    """Texts in messages; parts of other types carry none that is read."""
+    for message in messages:
+        content: str | list[Any] | None = message.content
+        if isinstance(content, str):
+            yield content
+        elif content is not None:
+            for part in content:
+                if isinstance(part, str):
+                    yield part
+                elif isinstance(part, dict) and part.get("type", "text") in _TEXT_PARTS:
+                    text = part.get("text")
+                    if isinstance(text, str):
+                        yield text

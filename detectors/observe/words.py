@@ -1,13 +1,12 @@
 """Words of many texts at once, as keyed 64-bit hashes.
 
 All texts of a batch lie in one byte array and are divided and hashed together, because a NumPy call
-costs about a microsecond whatever it works on. The hash of a word is a polynomial over its bytes
-modulo 2**64 with a secret value per byte (so that collisions cannot be made without the key), taken
-from prefix sums, and finally mixed. Arithmetic is integer and exact: a text's hashes do not depend
-on what else is in the batch.
+costs about a microsecond whatever it works on. Arithmetic is integer and exact, so a text's words
+do not depend on what else is in the batch.
 """
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,32 +14,29 @@ import numpy as np
 U64 = np.ndarray[Any, np.dtype[np.uint64]]
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 Bytes = np.ndarray[Any, np.dtype[np.uint8]]
+Flags = np.ndarray[Any, np.dtype[np.bool_]]
 
-_MULTIPLIER = 0x9E3779B97F4A7C15  # odd, so it has an inverse modulo 2**64
-_INVERSE = pow(_MULTIPLIER, -1, 1 << 64)
-_LEAD_3 = 0xE0  # first byte of a UTF-8 character of three bytes or more: CJK, kana, hangul, Indic
-
-_LETTERS = np.zeros(256, dtype=bool)
-_LETTERS[ord("0") : ord("9") + 1] = True
-_LETTERS[ord("A") : ord("Z") + 1] = True
-_LETTERS[ord("a") : ord("z") + 1] = True
-_LETTERS[0x80:] = True
-_DIGIT = np.zeros(256, dtype=bool)
-_DIGIT[ord("0") : ord("9") + 1] = True
+_CHUNK = 8  # bytes of a word hashed at a time
+_CHUNKS = 8  # chunks read of a word: what lies beyond 64 bytes is data, not language
+_LOW_BYTES = np.array([(1 << 8 * size) - 1 for size in range(_CHUNK + 1)], dtype=np.uint64)
 
 
-def mix(values: U64) -> U64:
-    """Final mixing of 64-bit values (Appleby, MurmurHash3, 2011)."""
-    values = values ^ (values >> np.uint64(33))
-    values = values * np.uint64(0xFF51AFD7ED558CCD)
-    values = values ^ (values >> np.uint64(33))
-    values = values * np.uint64(0xC4CEB9FE1A85EC53)
-    return values ^ (values >> np.uint64(33))
+class Texts(NamedTuple):
+    """Texts of a batch, end to end.
 
+    Attributes
+    ----------
+    data : uint8, shape (b,)
+        A zero byte before each text and some after the last one.
+    first : int64, shape (t,)
+        Where each text begins.
+    size : int64, shape (t,)
+        Bytes of each text.
+    """
 
-def chain(left: U64, right: U64) -> U64:
-    """Hash of two hashes, in this order."""
-    return mix(left * np.uint64(0xD6E8FEB86659FD93) + right)
+    data: Bytes
+    first: Ints
+    size: Ints
 
 
 class Words(NamedTuple):
@@ -58,25 +54,75 @@ class Words(NamedTuple):
     number : bool, shape (w,)
         It begins with a digit.
     wide : bool, shape (w,)
-        It is one character of three bytes or more.
-    per_text : int64, shape (texts,)
+        It is one character of a script that is written without spaces, or an emoji.
+    first : int64, shape (t,)
+        Index of each text's first word; for a text without words, that of the next word.
+    per_text : int64, shape (t,)
         Words of each text.
-    first : int64, shape (texts,)
-        Index of each text's first word.
     """
 
     hashes: U64
     text: Ints
     start: Ints
     size: Ints
-    number: np.ndarray[Any, np.dtype[np.bool_]]
-    wide: np.ndarray[Any, np.dtype[np.bool_]]
-    per_text: Ints
+    number: Flags
+    wide: Flags
     first: Ints
+    per_text: Ints
+
+
+def join(texts: Sequence[bytes]) -> Texts:
+    """Texts end to end."""
+    size = np.fromiter(map(len, texts), dtype=np.int64, count=len(texts))
+    first = np.cumsum(size + 1) - size
+    data = np.frombuffer(b"\0".join((b"", *texts, bytes(_CHUNK))), dtype=np.uint8)
+    return Texts(data, first, size)
+
+
+def mix(values: U64) -> U64:
+    """Final mixing of 64-bit values (Appleby, MurmurHash3, 2011)."""
+    shifted = values >> np.uint64(33)
+    mixed = values ^ shifted
+    mixed *= np.uint64(0xFF51AFD7ED558CCD)
+    np.right_shift(mixed, np.uint64(33), out=shifted)
+    mixed ^= shifted
+    mixed *= np.uint64(0xC4CEB9FE1A85EC53)
+    np.right_shift(mixed, np.uint64(33), out=shifted)
+    mixed ^= shifted
+    return mixed
+
+
+def chain(left: U64, right: U64) -> U64:
+    """Hash of two hashes, in this order. Both are mixed already, so one round is enough."""
+    chained = left * np.uint64(0xD6E8FEB86659FD93)
+    chained += right
+    chained ^= chained >> np.uint64(32)
+    chained *= np.uint64(0x9E3779B97F4A7C15)
+    chained ^= chained >> np.uint64(29)
+    return chained
+
+
+def secrets(key: bytes, purpose: str, count: int) -> U64:
+    """`count` odd 64-bit numbers that only the holder of the key can know."""
+    return np.frombuffer(stream(key, purpose, 8 * count), dtype="<u8").astype(np.uint64) | np.uint64(1)
+
+
+def stream(key: bytes, purpose: str, size: int) -> bytes:
+    """`size` bytes that only the holder of the key can know, others for each purpose."""
+    blocks = (
+        hashlib.blake2b(block.to_bytes(4, "little"), key=key, person=purpose.encode(), digest_size=64)
+        for block in range(-(-size // 64))
+    )
+    return b"".join(block.digest() for block in blocks)[:size]
 
 
 class WordHasher:
     """Divides texts into words and hashes them with a key.
+
+    A word is a run of ASCII letters and digits and of letters of other alphabets; each Chinese,
+    Japanese, Korean, Thai or Indic character and each emoji is a word of its own. ASCII case is
+    ignored. Words of up to eight bytes cannot collide; for longer ones a collision cannot be made
+    without the key.
 
     Parameters
     ----------
@@ -85,60 +131,76 @@ class WordHasher:
     """
 
     def __init__(self, key: bytes) -> None:
-        stream = b"".join(
-            hashlib.blake2b(bytes([block]), key=key, person=b"word bytes", digest_size=64).digest()
-            for block in range(32)
-        )
-        table = np.frombuffer(stream, dtype="<u8").astype(np.uint64)
-        # Upper and lower case hash alike; only ASCII, because other scripts rarely carry meaning in it.
-        for upper in range(ord("A"), ord("Z") + 1):
-            table[upper] = table[upper + 32]
-        self._table = table
-        self._powers, self._inverses = _powers(1 << 12)
-        number = hashlib.blake2b(key=key, person=b"number", digest_size=8).digest()
-        self.number = np.uint64(int.from_bytes(number, "little"))
-        """Stands for any number where numbers are masked."""
+        self._mask, self._scale, self._step, self.number = secrets(key, "words", 4)
+        """`number` stands for any number where numbers are masked."""
 
-    def words(self, data: Bytes, starts: Ints, ends: Ints) -> Words:
-        """Words of the texts at `data[starts[i]:ends[i]]`; each followed by one zero byte."""
-        while len(data) > len(self._powers):
-            self._powers, self._inverses = _powers(2 * len(self._powers))
-        texts = len(starts)
-        letter = _LETTERS[data]
-        begins = letter.copy()
-        begins[1:] &= ~letter[:-1]
-        # Writing without spaces: each wide character is a word, and so is what follows one.
-        wide = data >= _LEAD_3
-        if wide.any():
-            begins |= wide
+    def words(self, texts: Texts) -> Words:
+        """Words of some texts."""
+        data = texts.data
+        letter, wide = _letters(data)
+        begins = letter[1:] & ~letter[:-1]
+        ends = letter[:-1] & ~letter[1:]
+        if wide is not None:
+            # Each wide character is a word, and so is what follows one.
             after = np.zeros(len(data), dtype=bool)
             after[3:] |= wide[:-3] & (data[:-3] < 0xF0)
-            after[4:] |= data[:-4] >= 0xF0
-            begins |= after & letter
-        start = np.flatnonzero(begins)
-        empty = np.zeros(0, dtype=np.int64)
-        if not len(start):
-            nothing = np.zeros(0, dtype=bool)
-            none = np.zeros(texts, dtype=np.int64)
-            return Words(np.zeros(0, dtype=np.uint64), empty, empty, empty, nothing, nothing, none, none)
-        stops = begins[1:] | ~letter[1:]
-        last = np.empty(len(data), dtype=bool)
-        last[:-1] = letter[:-1] & stops
-        last[-1] = letter[-1]
-        end = np.flatnonzero(last) + 1
-        sums = np.empty(len(data) + 1, dtype=np.uint64)
-        sums[0] = 0
-        np.cumsum(self._table[data] * self._powers[: len(data)], out=sums[1:])
-        hashes = mix((sums[end] - sums[start]) * self._inverses[start])
-        text = np.searchsorted(starts, start, side="right") - 1
-        count = np.bincount(text, minlength=texts)
-        first = np.concatenate(([0], np.cumsum(count)[:-1]))
-        lead = data[start]
-        return Words(hashes, text, start, end - start, _DIGIT[lead], lead >= _LEAD_3, count, first)
+            after[4:] |= wide[:-4] & (data[:-4] >= 0xF0)
+            split = ((wide | after) & letter)[1:]
+            begins |= split
+            ends |= split & letter[:-1]
+        start = np.flatnonzero(begins) + 1
+        size = np.flatnonzero(ends) + 1 - start
+        first = np.searchsorted(start, texts.first)
+        count = np.diff(first, append=len(start))
+        lead = data.take(start)
+        return Words(
+            hashes=self._hash(data, start, size),
+            text=np.repeat(np.arange(len(first)), count),
+            start=start,
+            size=size,
+            number=(lead - np.uint8(48)) < 10,
+            wide=np.zeros(len(start), dtype=bool) if wide is None else wide.take(start),
+            first=first,
+            per_text=count,
+        )
+
+    def _hash(self, data: Bytes, start: Ints, size: Ints) -> U64:
+        folded = data | (((data - np.uint8(65)) < 26).view(np.uint8) << np.uint8(5))
+        # The eight bytes from every place on. Indexed rather than taken: `take` would copy them all.
+        windows: U64 = np.ndarray((len(data) - _CHUNK + 1,), dtype="<u8", buffer=folded, strides=(1,))
+        chunk = windows[start] & _LOW_BYTES.take(np.minimum(size, _CHUNK))
+        hashes = mix((chunk ^ self._mask) * self._scale)
+        long = np.flatnonzero(size > _CHUNK)
+        for chunks in range(1, _CHUNKS):
+            if not len(long):
+                break
+            done = chunks * _CHUNK
+            rest = size[long] - done
+            chunk = windows[start[long] + done] & _LOW_BYTES.take(np.minimum(rest, _CHUNK))
+            hashes[long] = mix((hashes[long] ^ chunk) * self._step)
+            long = long[rest > _CHUNK]
+        if len(long):
+            hashes[long] = mix((hashes[long] ^ size[long].view(np.uint64)) * self._step)
+        return hashes
 
 
-def _powers(size: int) -> tuple[U64, U64]:
-    forward = np.full(size, _MULTIPLIER, dtype=np.uint64)
-    backward = np.full(size, _INVERSE, dtype=np.uint64)
-    forward[0] = backward[0] = 1
-    return np.multiply.accumulate(forward), np.multiply.accumulate(backward)
+def _letters(data: Bytes) -> tuple[Flags, Flags | None]:
+    """Which bytes belong to words, and which begin wide characters; None when none can."""
+    letter = ((data | np.uint8(32)) - np.uint8(97)) < 26
+    letter |= (data - np.uint8(48)) < 10
+    foreign = data >= 0x80
+    if not foreign.any():
+        return letter, None
+    letter |= foreign
+    # Signs and spaces beyond ASCII: U+0080-00BF, U+2000-2FFF, U+3000-303F, U+F000-FFFF (full-width forms).
+    two = data == 0xC2
+    three = (data == 0xE2) | (data == 0xEF)
+    three[:-1] |= (data[:-1] == 0xE3) & (data[1:] == 0x80)
+    sign = two | three
+    sign[1:] |= two[:-1] | three[:-1]
+    sign[2:] |= three[:-2]
+    letter &= ~sign
+    wide = (data >= 0xE0) & letter
+    # Vietnamese and old Greek: U+1E00-1FFF are letters among letters.
+    wide[:-1] &= ~((data[:-1] == 0xE1) & (data[1:] >= 0xB8))
+    return letter, wide
