@@ -25,7 +25,7 @@ _COMPRESSED_BYTES = 2048  # of each text: enough to tell word salad from prose, 
 _SYSTEM_CHARS = 1024  # of instructions that are searched for marks; what matters stands at their beginning
 _SYSTEMS = 50_000  # hashes of instructions whose marks are remembered
 _BATCH_BYTES = 1 << 16  # texts worked on together; larger arrays fall out of the processor's cache
-_BATCH_TEXTS = 512
+_BATCH_TEXTS = 256
 _LARGER_THAN_ANY = 1 << 22  # bytes; arrays of a usual batch have half a megabyte
 _FAR_MS = 1 << 62
 

@@ -56,9 +56,9 @@ class TopicSketcher:
     def __init__(self, hasher: WordHasher, key: bytes) -> None:
         self._stop = np.zeros(1 << 16, dtype=bool)
         self._stop[_slot(hasher.words(join([_STOPWORDS])).hashes)] = True
-        signs = _signs(key, (SKETCH_DIMENSIONS + 1) * (SKETCH_DIMENSIONS + _BITS))
-        signs = signs.reshape(SKETCH_DIMENSIONS + 1, -1)
-        self._planes, self._ties = 2 * signs[:-1], signs[-1]
+        planes = stream(key, "planes", SKETCH_DIMENSIONS * (SKETCH_DIMENSIONS + _BITS))
+        # Of many sizes, because texts of few words would lie on planes of ones, and look alike for it.
+        self._planes = np.frombuffer(planes, dtype=np.int8).astype(np.float64).reshape(SKETCH_DIMENSIONS, -1)
 
     def sketch(self, words: Words) -> Topics:
         """Sketches of the texts of `words`."""
@@ -71,13 +71,10 @@ class TopicSketcher:
             cell = row + (octets[:, position] & np.uint8(2 * SKETCH_DIMENSIONS - 1))
             cells += np.bincount(cell, minlength=cells.size).reshape(cells.shape)
         # Small whole numbers, hence exact in any order of summation.
-        counts = (cells[:, :SKETCH_DIMENSIONS] - cells[:, SKETCH_DIMENSIONS:]).astype(np.float32)
-        norm = np.sqrt(np.square(counts, dtype=np.float64).sum(axis=1, keepdims=True))
+        counts = (cells[:, :SKETCH_DIMENSIONS] - cells[:, SKETCH_DIMENSIONS:]).astype(np.float64)
+        norm = np.sqrt(np.square(counts).sum(axis=1, keepdims=True))
         unit = np.rint(counts * (127.0 / np.maximum(norm, 1.0))).astype(np.int8)
-        # Few words lie on many planes; a secret sign then decides, or short texts would look alike.
-        sides = (counts @ self._planes + self._ties) > 0
-        sides &= (words.per_text > 0)[:, None]
-        packed = np.packbits(sides, axis=1, bitorder="little")
+        packed = np.packbits(counts @ self._planes > 0, axis=1, bitorder="little")
         near = packed[:, :8].copy().view("<u8").ravel()
         return Topics(unit, near, packed[:, 8:10].copy().view("<u2").ravel())
 
@@ -116,9 +113,3 @@ def _tokens(words: Words, content: Flags) -> tuple[U64, Ints]:
 def _slot(hashes: U64) -> Ints:
     """Place in a table of 65,536; the highest bits, which no other use of a hash depends on alone."""
     return (hashes >> np.uint64(48)).view(np.int64)
-
-
-def _signs(key: bytes, count: int) -> Any:
-    """`count` secret values of +1 and -1, float32."""
-    bits = np.unpackbits(np.frombuffer(stream(key, "planes", -(-count // 8)), dtype=np.uint8))[:count]
-    return 1 - 2 * bits.astype(np.float32)

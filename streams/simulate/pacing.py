@@ -106,7 +106,7 @@ def like_a_person(rng: random.Random, count: int, window: Window) -> Timeline:
         session: list[tuple[int, int]] = []
         while len(session) < size:
             for _ in range(_turns(rng, size - len(session), mean_turns)):
-                session.append((at, conversation))  # noqa: PERF401 - the clock moves
+                session.append((at, conversation))
                 at += int(1000 * rng.lognormvariate(think_mu, think_sigma))
             conversation += 1
             at += int(1000 * rng.lognormvariate(5.0, 1.0))
@@ -144,7 +144,7 @@ def _session_start(
 
 
 def like_an_application(rng: random.Random, count: int, window: Window) -> Timeline:
-    """A firm's own users, by day and hour, sometimes in talks of several turns; some firms around the clock."""
+    """A firm's own users, by day and hour or around the clock, sometimes in talks of several turns."""
     zone = int(rng.triangular(-8, 9, 1)) * _HOUR_MS
     centre, width = rng.gauss(13, 1.5), rng.choice((2.5, 3.5, 5.0, 12.0))
     weekend = rng.choice((0.0, 0.3, 1.0, 1.0))

@@ -11,7 +11,14 @@ from typing import Any, NamedTuple
 
 from streams.simulate.grammar import pick
 
-MODELS = ("atlas-large-2", "atlas-medium-2", "atlas-small-2", "atlas-reason-1", "atlas-code-2", "atlas-large-1")
+MODELS = (
+    "atlas-large-2",
+    "atlas-medium-2",
+    "atlas-small-2",
+    "atlas-reason-1",
+    "atlas-code-2",
+    "atlas-large-1",
+)
 
 _COUNTRIES = ("US", "DE", "IN", "BR", "GB", "FR", "JP", "ES", "CA", "NL", "PL", "TR", "MX", "SE", "KE", "VN")
 _COUNTRY_WEIGHTS = (30, 9, 12, 7, 8, 6, 5, 4, 4, 3, 3, 3, 3, 2, 1, 2)
@@ -275,7 +282,7 @@ def _clients(
     places = []
     for _ in range(rng.choice((1, 1, 2, 3, 6))):
         where = country
-        if by_kit and draw() < 0.6 or draw() < 0.07:
+        if (by_kit and draw() < 0.6) or draw() < 0.07:
             number, block = pick(world.datacentres, draw)
             where = pick(("US", "DE", "NL", "GB", "JP"), draw)
         else:

@@ -261,6 +261,11 @@ class _Dealer:
         self._free = list(range(len(starts)))
         self._at = list(self._free)  # place of each block in `_free`, -1 when it was dealt
 
+    @property
+    def used(self) -> float:
+        """How often the pool was handed out, in whole pools."""
+        return self.rounds + 1 - self.left / len(self.pool)
+
     def deal(self, count: int, rng: random.Random, *, sampled: bool) -> list[_Prompt]:
         """Prompts nobody had yet; when the pool is used up it begins anew.
 
@@ -374,13 +379,13 @@ class FileRun:
 
 
 def _choose(pools: dict[str, list[_Dealer]], name: str, count: int, rng: random.Random, what: str) -> _Dealer:
-    """A source with enough unused prompts, large ones more often; else the one with most left."""
+    """A source with enough unused prompts, large ones more often; else the one that was used least."""
     dealers = pools.get(name)
     if not dealers:
         raise ValueError(f"{what} {name!r} has no prompts; use one of {', '.join(sorted(pools))}")
     enough = [dealer for dealer in dealers if dealer.left >= count]
     if not enough:
-        return max(dealers, key=lambda dealer: (dealer.left, len(dealer.pool)))
+        return min(dealers, key=lambda dealer: dealer.used)
     # Square root: variety over sources before size, yet small ones do not run out at once.
     weights = [len(dealer.pool) ** 0.5 for dealer in enough]
     return rng.choices(enough, weights)[0]

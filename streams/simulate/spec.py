@@ -177,9 +177,9 @@ class SimulationSpec:
         weights = {name: asked[name] for name in (*CLASSES, OTHER_ABUSE) if asked.get(name, 0) > 0}
         if self.classes is None:
             weights = {name: weight for name, weight in weights.items() if name in have_classes}
-        for name in weights:
-            if name not in have_classes and benign:
-                problems.append(_problem("classes", name, f"one of those with prompts: {_list(have_classes)}"))
+        if benign:
+            lacking = [name for name in weights if name not in have_classes]
+            problems += [_without_prompts("classes", name, have_classes) for name in lacking]
         if benign and not weights:
             problems.append(_problem("extraction_share", self.extraction_share, "1: no benign prompts"))
         if extracting and self.modes.get(COVERED) and PERSON not in have_classes:
@@ -187,9 +187,9 @@ class SimulationSpec:
                 _problem("modes", COVERED, f"left out: there are no prompts of class {PERSON} for cover")
             )
         kinds = have_kinds if self.kinds is None else self.kinds
-        for kind in self.kinds or ():
-            if kind not in have_kinds and extracting:
-                problems.append(_problem("kinds", kind, f"one of those with prompts: {_list(have_kinds)}"))
+        if extracting:
+            lacking = [kind for kind in self.kinds or () if kind not in have_kinds]
+            problems += [_without_prompts("kinds", kind, have_kinds) for kind in lacking]
         if extracting and not have_kinds:
             problems.append(
                 _problem("extraction_share", self.extraction_share, "0: there are no extraction prompts")
@@ -206,6 +206,10 @@ class SimulationSpec:
 
 def _problem(key: str, value: object, must: str) -> Problem:
     return Problem(key, f"{value!r} cannot be used", f"Give {must}")
+
+
+def _without_prompts(key: str, name: str, have: Collection[str]) -> Problem:
+    return Problem(key, f"{name!r} has no prompts", f"Give some of: {_list(have)}")
 
 
 def _list(names: Collection[str]) -> str:

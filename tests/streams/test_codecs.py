@@ -275,6 +275,11 @@ class TestLimits:
     def test_brackets_in_text_are_no_depth(self):
         tricky = "[{" * 500 + '"]}\\' + "\\" * 7 + '"' + "{" * 500
         assert refusal(content([tricky, {tricky: tricky}])) is None
+        for end in ("\\", "\\\\", '"', '\\"', '"\\'):
+            assert refusal(content([end, "[" * 500])) is None
+            assert (
+                refusal(content([end, [[]]]).replace(b"[[]]", b"[" * 300 + b"]" * 300)).reason == "too_deep"
+            )
 
     @pytest.mark.parametrize("value", [b"[" * 200_000, b'"' * 200_000, b'{"a":' * 200_000, b"[\\" * 5_000])
     def test_bombs_are_refused(self, value):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from detectors.errors import ConfigError
-from detectors.observe import MARKS, marks
+from detectors.observe import MARKS, Observer, marks
 from detectors.observe.words import WordHasher
 from tests.detectors.observe.samples import KEY, exchange, observer, row
 
@@ -122,11 +122,13 @@ def test_instructions_are_searched_at_their_beginning():
     assert unmarked == 0
 
 
-def test_no_instruction_is_forgotten_when_there_are_too_many_to_remember(monkeypatch):
+def test_marks_of_instructions_are_remembered_within_bounds_and_found_again(monkeypatch):
     monkeypatch.setattr("detectors.observe.observer._SYSTEMS", 3)
+    fresh = Observer(KEY)
     events = [exchange(("system", f"{at} think step by step"), ("user", "hi")) for at in range(10)]
-    for _ in range(2):
-        assert np.all(observer().observe(events)["marks"] == 1 << MARKS.index("step_by_step"))
+    for part in (events, events[:2], events[:5]):
+        assert np.all(fresh.observe(part)["marks"] == 1 << MARKS.index("step_by_step"))
+        assert len(fresh._system_marks) <= 3
 
 
 def test_there_is_room_for_every_family():

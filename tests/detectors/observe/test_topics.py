@@ -56,12 +56,12 @@ def test_sketches_tell_how_alike_texts_are():
     assert all(120 < np.linalg.norm(sketch(found)) < 134 for found in originals)
 
 
-def test_strangers_of_few_words_do_not_look_alike():
-    texts = [f"{prose(seed, 2)}" for seed in range(60)]
-    found = rows(texts)
+@pytest.mark.parametrize("words", [1, 2, 5])
+def test_strangers_of_few_words_do_not_look_alike(words):
+    found = rows([prose(seed, words) for seed in range(60)])
     far = [distance(found[i], found[j]) for i in range(60) for j in range(i)]
-    assert 27 < statistics.mean(far) < 37
-    assert len(set(found["bucket"].tolist())) > 40
+    assert 30 < statistics.mean(far) < 34
+    assert len(set(found["bucket"].tolist())) > 55
 
 
 def test_buckets_are_within_bounds_and_spread():
@@ -73,8 +73,7 @@ def test_buckets_are_within_bounds_and_spread():
 def test_order_of_words_changes_the_sketch_through_pairs_only():
     words = prose(1).split()
     straight, backwards = row(" ".join(words)), row(" ".join(reversed(words)))
-    assert not same(straight["sketch"], backwards["sketch"])
-    assert cosine(straight, backwards) > 0.2
+    assert 0.2 < cosine(straight, backwards) < 0.9
     assert same(straight["vocabulary"], backwards["vocabulary"])
 
 
