@@ -5,6 +5,10 @@ from typing import Any, Literal, Protocol
 
 from detectors.observation import Observation
 
+SHAPE_CAP = 2.0
+"""Cap of signals that see the shape of text, not its purpose: every product's text looks strange to
+some other product, so a single one of them must not weigh more than one chance in a hundred."""
+
 Plain = Any  # None, bool, int, float, str, bytes, and lists and dicts of them: what msgpack carries
 
 Kind = Literal[

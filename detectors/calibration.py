@@ -1,16 +1,21 @@
 """From raw scores to a false-alarm statement: the profile of ordinary accounts and how it is read.
 
-Three steps. (1) Each detector's score is placed among those of reference accounts after as many
-exchanges: its surprise, in powers of ten. (2) The largest surprises are added up; how dependent they
-are does not matter, because (3) the sum is itself compared with the sums that reference accounts
-ever reach up to the end of a window, over all looks at once (Westfall and Young, 1993, Resampling-
-Based Multiple Testing). What comes out is the share of ordinary accounts that ever get so far.
+Four steps. (1) Each detector's score is placed among those of reference accounts after as many
+exchanges: its surprise, in powers of ten. (2) Ordinary accounts come in kinds, and the next kind is
+not in the reference; so the surprise is compared with those of reference accounts whose whole kind
+was left out. A statistic by which every product looks strange to the others, such as the shape of
+its text, loses its weight here, and one by which they do not, such as elicitation, keeps it.
+(3) The largest surprises are added up with falling weights; how dependent they are does not matter,
+because (4) the sum is itself compared with the sums that reference accounts ever reach up to the
+end of a window, over all looks at once (Westfall and Young, 1993, Resampling-Based Multiple
+Testing). What comes out is the share of ordinary accounts that ever get so far.
 """
 
 import bisect
 import dataclasses
 import itertools
 import math
+import operator
 import pathlib
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -19,7 +24,7 @@ import msgspec
 
 from detectors.base import Spec
 from detectors.errors import ConfigError, require
-from detectors.registry import ENTRIES, BaseRates
+from detectors.registry import ENTRIES, Ceilings, make_all
 
 LOOKS = (8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 """Counts of exchanges at which an account is judged: half a doubling apart, so late is never by much."""
@@ -33,8 +38,9 @@ EVER_LEVELS = (0.5, 0.4, 0.3, 0.2, 0.15, 0.1, 0.07, 0.05)
 SMALLEST_P = 1e-6
 """No statement is made beyond one account in a million: a reference of thousands cannot support it."""
 
-LARGEST = 3
-"""Surprises that are added up: most attacks show in two or three statistics, and more terms add noise."""
+WEIGHTS = (1.0, 0.5, 0.25)
+"""Of the largest surprises, which are added up, largest first. Most attacks show in one to three
+statistics; further ones add the noise of accounts that are a little odd in everything."""
 
 FORMAT = 1
 _LN_10 = math.log(10.0)
@@ -55,11 +61,23 @@ class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     high_scale: float
 
 
+class Tail(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Upper tail of a quantity: its values at `LEVELS`, and over what distance it becomes e times rarer."""
+
+    quantiles: tuple[float, ...]
+    scale: float
+
+
 class DetectorTables(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One detector's tables, one per look; `version` is the detector's."""
+    """One detector's tables.
+
+    `version` is the detector's; `looks` has its scores, one table per look; `unfamiliar` has how
+    surprising ordinary accounts look by `looks` tables that know no account of their kind.
+    """
 
     version: int
     looks: tuple[Table, ...]
+    unfamiliar: Tail
 
 
 class EverTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -70,8 +88,8 @@ class EverTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     scale: float
 
 
-class Rates(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Base rates, see `registry.BaseRates`."""
+class Shares(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Shares of exchanges that hardly any ordinary account exceeds; see `registry.Ceilings`."""
 
     elicitation: tuple[float, ...]
     benchmark: tuple[float, ...]
@@ -102,7 +120,7 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     looks: tuple[int, ...]
     levels: tuple[float, ...]
     ever_levels: tuple[float, ...]
-    rates: Rates
+    ceilings: Shares
     detectors: dict[str, DetectorTables]
     ever: EverTable
     provenance: Provenance
@@ -143,9 +161,9 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return msgspec.json.format(msgspec.json.encode(self, order="deterministic"), indent=1) + b"\n"
 
     @property
-    def base_rates(self) -> BaseRates:
-        """Base rates for making detectors."""
-        return BaseRates(self.rates.elicitation, self.rates.benchmark, self.rates.probing)
+    def for_detectors(self) -> Ceilings:
+        """What detectors are made with."""
+        return Ceilings(self.ceilings.elicitation, self.ceilings.benchmark, self.ceilings.probing)
 
     def surprise(self, detector: str, look: int, score: float) -> tuple[float, float]:
         """How rare a score this low, and one this high, is at a look: -log10 p, both >= 0."""
@@ -183,7 +201,7 @@ class Reading:
     score, typical : float
         The account's score and the reference's median, in the detector's unit.
     surprise : float
-        -log10 of the p-value, two-sided where the detector is; uncapped, >= 0.
+        -log10 of the p-value, uncapped, >= 0.
     high : bool
         Which tail: unusually high, or unusually low.
     """
@@ -201,7 +219,7 @@ class Reading:
 
     @property
     def p_value(self) -> float:
-        """Share of reference accounts with a score as unusual, at this look alone."""
+        """Share of ordinary accounts, of kinds the reference does not know, with a score as unusual."""
         return max(10.0**-self.surprise, SMALLEST_P)
 
 
@@ -210,15 +228,21 @@ def read(profile: Profile, look: int, scores: Sequence[float | None]) -> list[Re
     readings = []
     for entry, score in zip(ENTRIES, scores, strict=True):
         if score is not None:
-            table = profile.detectors[entry.spec.id].looks[look]
-            surprise, high = placed(entry.spec, table, score)
-            readings.append(Reading(entry.spec, score, table.quantiles[_MEDIAN], surprise, high))
+            tables = profile.detectors[entry.spec.id]
+            surprise, high = placed(entry.spec, tables.looks[look], score)
+            surprise = rarity(tables.unfamiliar, surprise)
+            readings.append(Reading(entry.spec, score, tables.looks[look].quantiles[_MEDIAN], surprise, high))
     return readings
 
 
-def evidence_of(weights: Sequence[float]) -> float:
-    """Sum of the largest surprises."""
-    return sum(sorted(weights)[-LARGEST:])
+def evidence_of(surprises: Sequence[float]) -> float:
+    """Weighted sum of the largest surprises, each capped already."""
+    return math.fsum(map(operator.mul, WEIGHTS, sorted(surprises, reverse=True)))
+
+
+def rarity(tail: Tail, value: float) -> float:
+    """-log10 of the share of the reference with at least this value."""
+    return _tail(tail.quantiles, tail.scale, value)
 
 
 def placed(spec: Spec, table: Table, score: float) -> tuple[float, bool]:
@@ -275,7 +299,7 @@ def _problems(profile: Profile) -> list[str]:
     ):
         if tuple(given) != wanted:
             found.append(f"`{name}` must be {list(wanted)}")
-    found += _rate_problems(profile)
+    found += _ceiling_problems(profile.for_detectors)
     found += _table_problems(profile.detectors)
     ever = profile.ever
     if (
@@ -287,14 +311,12 @@ def _problems(profile: Profile) -> list[str]:
     return found
 
 
-def _rate_problems(profile: Profile) -> list[str]:
-    expected = BaseRates()
-    found = []
-    for name in ("elicitation", "benchmark", "probing"):
-        rates, wanted = getattr(profile.rates, name), getattr(expected, name)
-        if len(rates) != len(wanted) or not all(0 <= rate <= 1 for rate in rates):
-            found.append(f"`rates.{name}` must be {len(wanted)} shares in [0, 1]")
-    return found
+def _ceiling_problems(ceilings: Ceilings) -> list[str]:
+    try:
+        make_all(ceilings)
+    except ConfigError as error:
+        return [str(error)]
+    return []
 
 
 def _table_problems(tables: Mapping[str, DetectorTables]) -> list[str]:
@@ -313,17 +335,19 @@ def _table_problems(tables: Mapping[str, DetectorTables]) -> list[str]:
             )
         if len(given.looks) != len(LOOKS) or not all(map(_sound, given.looks)):
             found.append(f"detector `{name}` must have one table per look, ascending and finite")
+        if not _rising(given.unfamiliar.quantiles, given.unfamiliar.scale):
+            found.append(f"detector `{name}` must have `unfamiliar` ascending and finite")
     return found
 
 
 def _sound(table: Table) -> bool:
     return (
-        len(table.quantiles) == len(LEVELS)
-        and _ascending(table.quantiles)
-        and table.accounts >= 0
-        and 0 < table.low_scale < math.inf
-        and 0 < table.high_scale < math.inf
+        table.accounts >= 0 and _rising(table.quantiles, table.high_scale) and 0 < table.low_scale < math.inf
     )
+
+
+def _rising(quantiles: Sequence[float], scale: float) -> bool:
+    return len(quantiles) == len(LEVELS) and _ascending(quantiles) and 0 < scale < math.inf
 
 
 def _ascending(values: Sequence[float]) -> bool:

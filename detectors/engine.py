@@ -84,7 +84,7 @@ class Engine:
     def __init__(self, settings: DetectionSettings, profile: Profile) -> None:
         self._settings = settings
         self._profile = profile
-        self._rates = profile.base_rates
+        self._ceilings = profile.for_detectors
         self.version = f"{__version__}+profile.{profile.version}"
         """Of the detectors and the profile, as alerts name it."""
         self.config_hash = _config_hash(settings, profile)
@@ -95,7 +95,7 @@ class Engine:
 
     def fresh(self, account_id: str) -> Account:
         """An account nothing is known of."""
-        return Account(account_id, make_all(self._rates))
+        return Account(account_id, make_all(self._ceilings))
 
     def apply(self, account: Account, seen: Observation, topic: str) -> Alert | None:
         """Take one exchange of the account, in event-time order.
@@ -170,7 +170,7 @@ class Engine:
     def _next_window(self, account: Account) -> None:
         account.window += 1
         account.count = 0
-        account.detectors = make_all(self._rates)
+        account.detectors = make_all(self._ceilings)
         account.trail = Trail()
 
     def _forget(self, account: Account) -> None:

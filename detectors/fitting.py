@@ -18,19 +18,23 @@ from detectors.calibration import (
     EverTable,
     Profile,
     Provenance,
-    Rates,
+    Shares,
     Table,
+    Tail,
     evidence_of,
     placed,
+    rarity,
 )
 from detectors.catalog.benchmark import Benchmark
 from detectors.catalog.elicitation import Elicitation
 from detectors.catalog.probing import Probing
 from detectors.errors import require
 from detectors.observation import Observation
-from detectors.primitives.moments import RunningMean
-from detectors.registry import ENTRIES, BaseRates, make_all
+from detectors.primitives.families import FamilyShares
+from detectors.registry import ENTRIES, Ceilings, make_all
 
+_ENOUGH_FOR_SHARES = 32
+_HARDLY_ANY = 0.995
 _DIGITS = 6  # significant digits that are written, so that a fit is the same on every machine
 _FEWEST = 20  # accounts at a look, below which 5 % tails mean nothing
 _GRAIN = 0.25  # of evidence, in powers of ten: less than this is below what tables resolve
@@ -43,8 +47,8 @@ class Trajectory:
     Parameters
     ----------
     group : str
-        Kind of account: accounts of one group are left out together when the evidence of one of them
-        is computed for the fit, so the profile knows how unusual a *new* kind of account looks.
+        Kind of account: accounts of one group are left out together to learn by which statistics a
+        *new* kind of account looks strange.
     scores : sequence of sequences
         Per look reached, the detectors' scores in the registry's order; None where one abstains.
     """
@@ -53,33 +57,48 @@ class Trajectory:
     scores: Sequence[Sequence[float | None]]
 
 
-def base_rates(accounts: Iterable[Iterable[Observation]]) -> BaseRates:
-    """How often ordinary exchanges carry each mark and facet: the mean over accounts of their shares.
+def ceilings(accounts: Iterable[Iterable[Observation]]) -> Ceilings:
+    """Shares of exchanges with each mark and facet that one account in 200 exceeds.
 
-    Accounts weigh alike, or the busiest products would decide what is ordinary.
+    Parameters
+    ----------
+    accounts : iterable of iterables of Observation
+        Ordinary accounts; those of less than 32 exchanges do not count, their shares are too coarse.
+
+    Raises
+    ------
+    ConfigError
+        No account is long enough.
     """
-    means: dict[str, list[RunningMean]] = {}
+    shares: dict[str, list[tuple[float, ...]]] = {"elicitation": [], "benchmark": [], "probing": []}
     for observations in accounts:
-        detectors: dict[str, Elicitation | Benchmark | Probing] = {
+        detectors: dict[str, FamilyShares | Probing] = {
             "elicitation": Elicitation(),
             "benchmark": Benchmark(),
             "probing": Probing(),
         }
+        n = 0
         for seen in observations:
+            n += 1
             for detector in detectors.values():
                 detector.learn_one(seen)
-        for name, detector in detectors.items():
-            shares = detector.shares()
-            for mean, share in zip(
-                means.setdefault(name, [RunningMean() for _ in shares]), shares, strict=True
-            ):
-                mean.update(share)
-    return BaseRates(**{name: tuple(_rounded(mean.get()) for mean in one) for name, one in means.items()})
+        if n >= _ENOUGH_FOR_SHARES:
+            for name, detector in detectors.items():
+                shares[name].append(detector.shares())
+    require(bool(shares["probing"]), f"fit: no account has {_ENOUGH_FOR_SHARES} exchanges")
+    return Ceilings(
+        **{name: tuple(map(_ceiling, zip(*found, strict=True))) for name, found in shares.items()}
+    )
 
 
-def trajectory(group: str, observations: Iterable[Observation], rates: BaseRates) -> Trajectory:
+def _ceiling(shares: Sequence[float]) -> float:
+    """Never below one in twenty: a smaller share is what chance does to an account of some 30 exchanges."""
+    return _rounded(max(float(np.quantile(shares, _HARDLY_ANY)), 0.05))
+
+
+def trajectory(group: str, observations: Iterable[Observation], limits: Ceilings) -> Trajectory:
     """Raw scores of one account at every look it reaches within its first window."""
-    detectors, scores = make_all(rates), []
+    detectors, scores = make_all(limits), []
     for n, seen in enumerate(itertools.islice(observations, LOOKS[-1]), start=1):
         for detector in detectors:
             detector.learn_one(seen)
@@ -89,7 +108,7 @@ def trajectory(group: str, observations: Iterable[Observation], rates: BaseRates
 
 
 def fit(
-    reference: Sequence[Trajectory], rates: BaseRates, *, version: str, provenance: Provenance
+    reference: Sequence[Trajectory], limits: Ceilings, *, version: str, provenance: Provenance
 ) -> Profile:
     """The profile of reference accounts: a function of its arguments alone.
 
@@ -98,11 +117,14 @@ def fit(
     accounts still there that have not reached it before, the share that reach it now. Short accounts
     neither dilute nor inflate it, and it speaks of an account that uses a whole window.
 
+    The statement is about the kinds of accounts in the reference. For other kinds it holds as far as
+    leaving kinds out has taken weight from the statistics in which kinds differ.
+
     Parameters
     ----------
     reference : sequence of Trajectory
         Ordinary accounts, at least 20 at every look.
-    rates : BaseRates
+    limits : Ceilings
         With which the detectors of the trajectories were made.
     version : str
         Named on alerts.
@@ -115,29 +137,26 @@ def fit(
         Too few accounts at a look.
     """
     scores = _array(reference)
-    groups = [trajectory.group for trajectory in reference]
+    groups = np.array([trajectory.group for trajectory in reference])
     tables = _tables(scores)
-    evidence = np.full(scores.shape[:2], np.nan)
-    for group in sorted(set(groups)):
-        member = np.array([one == group for one in groups])
+    surprises = np.full(scores.shape, np.nan)
+    for group in sorted(set(groups.tolist())):
+        member = groups == group
         others = _tables(scores[~member]) if _enough(scores[~member]) else tables
         for account in np.flatnonzero(member):
-            evidence[account] = _evidence(others, scores[account])
+            surprises[account] = _surprises(others, scores[account])
+    tails = _tails(surprises)
+    evidence = np.array([_evidence(tails, _surprises(tables, account)) for account in scores])
     return Profile(
         format=FORMAT,
         version=version,
         looks=LOOKS,
         levels=LEVELS,
         ever_levels=EVER_LEVELS,
-        rates=Rates(
-            *(
-                tuple(_rounded(rate) for rate in one)
-                for one in (rates.elicitation, rates.benchmark, rates.probing)
-            )
-        ),
+        ceilings=Shares(limits.elicitation or (), limits.benchmark or (), limits.probing or ()),
         detectors={
-            entry.spec.id: DetectorTables(entry.spec.version, looks)
-            for entry, looks in zip(ENTRIES, tables, strict=True)
+            entry.spec.id: DetectorTables(entry.spec.version, looks, tail)
+            for entry, looks, tail in zip(ENTRIES, tables, tails, strict=True)
         },
         ever=_ever(evidence),
         provenance=provenance,
@@ -168,8 +187,8 @@ def _enough(scores: Any) -> bool:
 def _tables(scores: Any) -> list[tuple[Table, ...]]:
     """Tables by detector (registry order) and look."""
     return [
-        tuple(_table(entry.spec, scores[:, look, place]) for look in range(len(LOOKS)))
-        for place, entry in enumerate(ENTRIES)
+        tuple(_table(entry.spec, scores[:, look, column]) for look in range(len(LOOKS)))
+        for column, entry in enumerate(ENTRIES)
     ]
 
 
@@ -196,14 +215,37 @@ def _scale(beyond: Any, grain: float) -> float:
     return _rounded(max(float(excess.mean()), farthest, grain))
 
 
-def _evidence(tables: Sequence[tuple[Table, ...]], scores: Any) -> list[float]:
+def _surprises(tables: Sequence[tuple[Table, ...]], scores: Any) -> Any:
+    """Surprises of one account, shape (looks, detectors), by the tables of other kinds of accounts."""
+    found = np.full(scores.shape, np.nan)
+    for look, row in enumerate(scores.tolist()):
+        for column, (entry, score) in enumerate(zip(ENTRIES, row, strict=True)):
+            if not math.isnan(score):
+                found[look, column] = placed(entry.spec, tables[column][look], score)[0]
+    return found
+
+
+def _tails(surprises: Any) -> list[Tail]:
+    """Per detector, how surprising accounts of a kind that was left out are, over all looks together."""
+    tails = []
+    for column in range(len(ENTRIES)):
+        known = surprises[:, :, column][~np.isnan(surprises[:, :, column])]
+        if not len(known):
+            tails.append(Tail(tuple(-math.log10(1.0 - level) for level in LEVELS), 1.0 / math.log(10.0)))
+            continue
+        quantiles = tuple(_rounded(float(q)) for q in np.quantile(known, LEVELS))
+        tails.append(Tail(quantiles, _scale(known - quantiles[-1], _GRAIN)))
+    return tails
+
+
+def _evidence(tails: Sequence[Tail], surprises: Any) -> list[float]:
     """Evidence of one account at each look; NaN where not reached."""
     found = []
-    for look, row in enumerate(scores.tolist()):
+    for row in surprises.tolist():
         weights = [
-            min(placed(entry.spec, tables[place][look], score)[0], entry.spec.cap)
-            for place, (entry, score) in enumerate(zip(ENTRIES, row, strict=True))
-            if score == score  # noqa: PLR0124 - NaN, not reached, is the one value unlike itself
+            min(rarity(tail, surprise), entry.spec.cap)
+            for entry, tail, surprise in zip(ENTRIES, tails, row, strict=True)
+            if not math.isnan(surprise)
         ]
         found.append(evidence_of(weights) if weights else math.nan)
     return found

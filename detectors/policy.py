@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from detectors.alerts import Alert, Evidence, Signal, Subject
-from detectors.calibration import LARGEST, LOOKS, SMALLEST_P, Reading
+from detectors.calibration import LOOKS, SMALLEST_P, WEIGHTS, Reading
 from detectors.errors import ConfigError, StateError
 from detectors.evidence import Trail
 from detectors.observation import Observation
@@ -272,18 +272,19 @@ def _strength(reading: Reading) -> tuple[float, float, str]:
 
 def _signals(finding: Finding) -> list[Signal]:
     """The signals that made up the evidence, strongest first; their contributions add up to 1."""
-    driving = sorted((one for one in finding.readings if one.weight > 0), key=_strength)[-LARGEST:][::-1]
-    total = sum(one.weight for one in driving)
+    driving = sorted((one for one in finding.readings if one.weight > 0), key=_strength, reverse=True)
+    parts = [weight * one.weight for weight, one in zip(WEIGHTS, driving, strict=False)]
+    total = sum(parts)
     return [
         Signal(
             name=one.spec.id,
             value=_short(one.score),
             typical=_short(one.typical),
             p_value=_short(one.p_value),
-            contribution=round(one.weight / total, 6),
+            contribution=round(part / total, 6),
             explanation=finding.explain(one),
         )
-        for one in driving
+        for part, one in zip(parts, driving, strict=False)
     ]
 
 

@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 from detectors.base import Detector, Spec
-from detectors.catalog import benchmark, elicitation, probing
 from detectors.catalog.benchmark import Benchmark
 from detectors.catalog.cadence import Cadence
 from detectors.catalog.compressibility import Compressibility
@@ -17,22 +16,18 @@ from detectors.catalog.vocabulary import Vocabulary
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class BaseRates:
-    """How often ordinary exchanges carry what some detectors look for; part of a profile.
+class Ceilings:
+    """Shares of exchanges that hardly any ordinary account exceeds; part of a profile.
 
-    Parameters
+    Attributes
     ----------
-    elicitation : tuple of float
-        Per family of `catalog.elicitation.FAMILIES`. Share, 0..1.
-    benchmark : tuple of float
-        Per family of `catalog.benchmark.FAMILIES`. Share, 0..1.
-    probing : tuple of float
-        Per facet of `catalog.probing.FACETS`. Share, 0..1.
+    elicitation, benchmark, probing : tuple of float or None
+        Per family or facet of the detector of this name; None for its own assumptions.
     """
 
-    elicitation: tuple[float, ...] = elicitation.DEFAULT_RATES
-    benchmark: tuple[float, ...] = benchmark.DEFAULT_RATES
-    probing: tuple[float, ...] = probing.DEFAULT_RATES
+    elicitation: tuple[float, ...] | None = None
+    benchmark: tuple[float, ...] | None = None
+    probing: tuple[float, ...] | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -40,7 +35,7 @@ class Entry:
     """One detector: its specification and how it is made."""
 
     spec: Spec
-    make: Callable[[BaseRates], Detector]
+    make: Callable[[Ceilings], Detector]
 
 
 def checked(entries: Sequence[Entry]) -> tuple[Entry, ...]:
@@ -54,19 +49,19 @@ def checked(entries: Sequence[Entry]) -> tuple[Entry, ...]:
 
 ENTRIES: tuple[Entry, ...] = checked(
     (
-        Entry(Benchmark.spec, lambda rates: Benchmark(base_rates=rates.benchmark)),
+        Entry(Benchmark.spec, lambda ceilings: Benchmark(ceilings=ceilings.benchmark)),
         Entry(Cadence.spec, lambda _: Cadence()),
         Entry(Compressibility.spec, lambda _: Compressibility()),
         Entry(Coverage.spec, lambda _: Coverage()),
-        Entry(Elicitation.spec, lambda rates: Elicitation(base_rates=rates.elicitation)),
+        Entry(Elicitation.spec, lambda ceilings: Elicitation(ceilings=ceilings.elicitation)),
         Entry(Entropy.spec, lambda _: Entropy()),
-        Entry(Probing.spec, lambda rates: Probing(base_rates=rates.probing)),
+        Entry(Probing.spec, lambda ceilings: Probing(ceilings=ceilings.probing)),
         Entry(Template.spec, lambda _: Template()),
         Entry(Vocabulary.spec, lambda _: Vocabulary()),
     )
 )
 
 
-def make_all(rates: BaseRates) -> tuple[Detector, ...]:
+def make_all(ceilings: Ceilings) -> tuple[Detector, ...]:
     """One fresh detector per entry, in the registry's order."""
-    return tuple(entry.make(rates) for entry in ENTRIES)
+    return tuple(entry.make(ceilings) for entry in ENTRIES)

@@ -1,11 +1,7 @@
 """A small Kafka broker inside librdkafka, in a process of its own, for demonstrations and quick tests.
 
 The client library that the project uses anyway carries a mock cluster that speaks Kafka's protocol, so
-neither a Java machine nor a container is needed. What it is not: it keeps a few megabytes per partition in
-memory and drops the oldest records without a word; readers see aborted transactions, offsets sent within a
-transaction are lost, and no producer is fenced; it has no compaction and no security; it cannot create or
-describe topics for an admin client, yet creates any that a client with ``allow.auto.create.topics`` (the
-default of producers and admin clients) merely asks about.
+neither a Java machine nor a container is needed. What it cannot do is said at `EmbeddedBroker`.
 
 ``python -m streams.embedded topic:partitions ...`` prints its address as the first line of standard output
 and serves until standard input ends.
@@ -63,10 +59,23 @@ class EmbeddedBroker:
     Notes
     -----
     The child ends when its standard input does, hence also when this process is killed.
+
+    Limits, as seen with librdkafka 2.16:
+
+    - A partition keeps its newest 5 MiB or so, in memory; older records go without a word. No compaction.
+    - Transactions commit, but readers see aborted ones too, offsets sent within one are lost, and a second
+      producer of the same ``transactional.id`` does not fence the first.
+    - Offsets are not found by time: every such look-up answers -1, "at the end".
+    - Topics cannot be created, deleted or described, nor can configurations or the cluster: an admin client
+      waits out its request timeout (60 s unless set) and fails. ``list_topics`` works.
+    - A topic that a client with ``allow.auto.create.topics`` (the default of producers and admin clients)
+      merely asks about comes to exist, with 4 partitions.
+    - No list of groups, no encryption, no authentication.
     """
 
     def __init__(self, topics: Mapping[str, int]) -> None:
-        command = [sys.executable, "-m", "streams.embedded"]
+        # -P: a module that happens to lie in the working directory must not stand in for one of ours.
+        command = [sys.executable, "-P", "-m", "streams.embedded"]
         command += [f"{name}:{partitions}" for name, partitions in topics.items()]
         self._child = subprocess.Popen(
             command,

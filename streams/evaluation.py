@@ -13,6 +13,7 @@ from detectors.alerts import Alert
 from streams.errors import StreamsError
 
 _COLUMNS = ("account_id", "label", "kind", "campaign")
+_ALL = "all"  # the row over all kinds
 
 
 class LabelError(StreamsError):
@@ -63,13 +64,23 @@ def read_labels(path: Path) -> dict[str, Label]:
         The file cannot be read, lacks a column, or has a label other than benign and extraction.
     """
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:  # as spreadsheets write it
             reader = csv.DictReader(file)
             missing = [column for column in _COLUMNS[:3] if column not in (reader.fieldnames or ())]
             if missing:
                 raise LabelError(f"{path}: no column {', '.join(missing)}; expected {','.join(_COLUMNS)}")
-            labels = {}
+            labels: dict[str, Label] = {}
             for row in reader:
+                if row["kind"] is None:
+                    raise LabelError(
+                        f"{path}:{reader.line_num}: too few columns; expected {','.join(_COLUMNS)}"
+                    )
+                if row["kind"] == _ALL:
+                    raise LabelError(
+                        f"{path}:{reader.line_num}: kind {_ALL!r} stands for all kinds; rename it"
+                    )
+                if row["account_id"] in labels:
+                    raise LabelError(f"{path}:{reader.line_num}: a second label for one account; keep one")
                 if row["label"] not in ("benign", "extraction"):
                     raise LabelError(
                         f"{path}:{reader.line_num}: label {row['label']!r} must be benign or extraction"
@@ -98,7 +109,7 @@ def score(labels: Mapping[str, Label], alerts: Iterable[Alert]) -> list[Row]:
         first[alert.subject.id] = min(count, first.get(alert.subject.id, count))
     groups: dict[tuple[str, str], list[str]] = defaultdict(list)
     for account_id, label in labels.items():
-        groups[label.label, "all"].append(account_id)
+        groups[label.label, _ALL].append(account_id)
         groups[label.label, label.kind].append(account_id)
     rows = []
     for (label_name, kind), members in sorted(
@@ -124,7 +135,7 @@ def score(labels: Mapping[str, Label], alerts: Iterable[Alert]) -> list[Row]:
 def table(rows: Iterable[Row]) -> str:
     """The results for people."""
     head = ("label", "kind", "accounts", "alerted", "share", "95 % interval", "exchanges")
-    lines = ["{:<11} {:<24} {:>8} {:>8} {:>7}  {:<17} {:>9}".format(*head)]
+    lines = ["{:<11} {:<24} {:>8} {:>8} {:>7}  {:<16} {:>9}".format(*head)]
     for row in rows:
         exchanges = "-" if row.median_exchanges is None else str(row.median_exchanges)
         lines.append(

@@ -52,8 +52,9 @@ class Watermark:
     def hear(self, partitions: int, progress: Iterable[Progress], now_s: float) -> None:
         """Take what a reader says of its partitions; older words than those known are ignored."""
         sources = self._sources
-        for partition in range(len(sources), partitions):
-            sources[partition] = _Source(heard_s=self._started_s)
+        for partition in range(partitions):
+            if partition not in sources:
+                sources[partition] = _Source(heard_s=self._started_s)
         for word in progress:
             source = sources.get(word.partition)
             if source is None:

@@ -1,13 +1,15 @@
 """Replay of files: the live pipeline over `.jsonl`, `.jsonl.gz` and `.jsonl.zst`, in bounded memory."""
 
+import contextlib
 import gzip
 import io
 import os
 import sys
 import time
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, Any, BinaryIO
 
 import zstandard
 
@@ -18,6 +20,9 @@ from streams.offline import OfflinePipeline
 
 _CHUNK = 500  # records per step: as many as live ingest fetches
 _FORMATS = (".jsonl", ".jsonl.gz", ".jsonl.zst")
+_PACKED_BYTES = 1 << 10  # decompressed at a time; zstd may make 32 megabytes of them
+_SKIPPED_BYTES = 1 << 16
+_DAMAGE = (EOFError, OSError, zlib.error, zstandard.ZstdError)
 
 
 class SourceError(StreamsError):
@@ -39,18 +44,71 @@ def open_lines(path: Path) -> BinaryIO:
             f"{path}: unknown ending; replay reads {', '.join(_FORMATS)} and - for standard input"
         )
     try:
+        if path.suffix == ".gz":
+            return io.BufferedReader(gzip.GzipFile(path))
         raw = path.open("rb")
     except OSError as error:
         raise SourceError(f"{path}: {os.strerror(error.errno or 0)}") from None
-    if path.suffix == ".gz":
-        return io.BufferedReader(gzip.GzipFile(fileobj=raw))
-    if path.suffix == ".zst":
-        return io.BufferedReader(zstandard.ZstdDecompressor().stream_reader(raw))
-    return raw
+    return io.BufferedReader(_ZstdFile(raw)) if path.suffix == ".zst" else raw
 
 
-def read_records(paths: Iterable[Path], now_ms: int | None = None) -> Iterator[Record]:
+class _ZstdFile(io.RawIOBase):
+    """Reads zstd frames; unlike the library's own reader it fails where the last one is cut off."""
+
+    def __init__(self, raw: BinaryIO) -> None:
+        self._raw = raw
+        self._frame: Any = None  # being decompressed; None between frames
+        self._packed = b""
+        self._plain = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._plain:
+            self._packed = self._packed or self._raw.read(_PACKED_BYTES)
+            if not self._packed:
+                if self._frame is None:
+                    return 0
+                raise EOFError("the compressed data end within a frame")
+            if self._frame is None:
+                self._frame = zstandard.ZstdDecompressor().decompressobj()
+            self._plain = memoryview(self._frame.decompress(self._packed))
+            self._packed = self._frame.unused_data if self._frame.eof else b""
+            if self._frame.eof:
+                self._frame = None
+        count = min(len(buffer), len(self._plain))
+        buffer[:count] = self._plain[:count]
+        self._plain = self._plain[count:]
+        return count
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+def _lines(file: IO[bytes], longest: int) -> Iterator[bytes]:
+    """Lines without their end; of longer ones the first `longest` + 1 bytes, so that they can be refused."""
+    while line := file.readline(longest + 1):
+        rest = line
+        while not rest.endswith(b"\n") and rest:
+            rest = file.readline(_SKIPPED_BYTES)
+        yield line.rstrip(b"\r\n")
+
+
+def read_records(
+    paths: Iterable[Path], now_ms: int | None = None, *, max_bytes: int = 16 * 1024 * 1024
+) -> Iterator[Record]:
     """Records of files, one per line, as one source partition whose offsets are running line numbers from 0.
+
+    Parameters
+    ----------
+    paths : iterable of Path
+        As for `open_lines`; read one after another.
+    now_ms : int or None
+        Stands for when the records were appended; None takes the time of the call.
+    max_bytes : int
+        No more than one byte beyond is held of a line, and decoding then refuses it. Bytes.
 
     Raises
     ------
@@ -60,15 +118,16 @@ def read_records(paths: Iterable[Path], now_ms: int | None = None) -> Iterator[R
     read_ms = int(time.time() * 1000) if now_ms is None else now_ms
     offset = 0
     for path in paths:
-        with open_lines(path) as lines:
+        file = open_lines(path)
+        # Standard input is not ours to close.
+        with contextlib.nullcontext(file) if str(path) == "-" else file:
             first = offset
             try:
-                for line in lines:
-                    value = line.rstrip(b"\r\n")
+                for value in _lines(file, max_bytes):
                     if value:
                         yield Record(0, offset, read_ms, value)
                     offset += 1
-            except (EOFError, OSError, zstandard.ZstdError) as error:
+            except _DAMAGE as error:
                 raise SourceError(
                     f"{path}: damaged or cut off after line {offset - first}: {error}. "
                     "Alerts up to there stand; get the file again for the rest"
@@ -76,15 +135,27 @@ def read_records(paths: Iterable[Path], now_ms: int | None = None) -> Iterator[R
 
 
 def replay(pipeline: OfflinePipeline, records: Iterable[Record]) -> Iterator[Alert]:
-    """Alerts of a run, as they are raised."""
+    """Alerts of a run, as they are raised.
+
+    Raises
+    ------
+    SourceError
+        From `records`; after the alerts of everything that could be read.
+    """
     chunk: list[Record] = []
-    for record in records:
-        chunk.append(record)
-        if len(chunk) == _CHUNK:
-            yield from pipeline.feed(chunk)
-            chunk = []
+    damage = None
+    try:
+        for record in records:
+            chunk.append(record)
+            if len(chunk) == _CHUNK:
+                yield from pipeline.feed(chunk)
+                chunk = []
+    except SourceError as error:
+        damage = error
     yield from pipeline.feed(chunk)
     yield from pipeline.finish()
+    if damage is not None:
+        raise damage
 
 
 def in_order(alerts: Iterable[Alert]) -> list[Alert]:

@@ -1,6 +1,6 @@
 """Compressibility: an account's prompts compress far better, or far worse, than text of their length does."""
 
-from detectors.base import Plain, Spec
+from detectors.base import SHAPE_CAP, Plain, Spec
 from detectors.observation import Observation
 from detectors.primitives.moments import RunningMean
 
@@ -42,6 +42,7 @@ class Compressibility:
         low="templated_harvest",
         reads=("compression", "chars"),
         unit="compressed bytes per byte beyond the expected",
+        cap=SHAPE_CAP,
     )
 
     def __init__(self) -> None:

@@ -1,6 +1,6 @@
 """Coverage: an account spreads over far more topics, or far fewer, than others after as many exchanges."""
 
-from detectors.base import Plain, Spec
+from detectors.base import SHAPE_CAP, Plain, Spec
 from detectors.errors import StateError
 from detectors.observation import COVERAGE_BUCKETS, Observation
 from detectors.primitives import plain
@@ -42,6 +42,7 @@ class Coverage:
         low="templated_harvest",
         reads=("bucket",),
         unit="new topics per exchange",
+        cap=SHAPE_CAP,
     )
 
     def __init__(self) -> None:

@@ -2,7 +2,7 @@
 
 import math
 
-from detectors.base import Plain, Spec
+from detectors.base import SHAPE_CAP, Plain, Spec
 from detectors.observation import Observation
 from detectors.primitives.moments import RunningVariance
 
@@ -44,6 +44,7 @@ class Entropy:
         low="templated_harvest",
         reads=("entropy", "chars"),
         unit="bits per byte beyond the expected",
+        cap=SHAPE_CAP,
     )
 
     def __init__(self) -> None:

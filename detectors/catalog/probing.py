@@ -1,13 +1,12 @@
 """Probing: request parameters and repeats that read out the model's probabilities instead of its answers."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from detectors.base import Plain, Spec
 from detectors.errors import StateError
 from detectors.observation import FLAG_LOGIT_BIAS, FLAG_LOGPROBS, Observation
 from detectors.primitives import plain
-from detectors.primitives.likelihood import MarkLikelihoods, odds
+from detectors.primitives.shares import MarkShares, checked_ceilings
 
 FACETS = (
     "log-probabilities asked for",
@@ -21,7 +20,8 @@ FACETS = (
 )
 """What a request may show; the bit of a facet is its place here."""
 
-DEFAULT_RATES = (0.02, 0.005, 0.001, 0.01, 0.02, 0.08, 0.005, 0.05)
+DEFAULT_CEILINGS = (0.5, 0.05, 0.05, 0.1, 0.2, 0.5, 0.1, 0.5)
+"""Assumptions for use without a profile."""
 
 _LOGPROBS, _BIAS, _BIAS_SWEEP, _ONE_TOKEN, _CHOICES, _REPEAT, _RESAMPLED, _TEMPERATURE = (
     1 << place for place in range(len(FACETS))
@@ -30,19 +30,21 @@ _RECENT = 16  # prompts remembered for repeats
 
 
 class Probing:
-    """Log-likelihood ratio of probing requests against the share of them in ordinary use.
+    """Share of requests that read out probabilities, against the share of them in ordinary use.
 
     Parameters
     ----------
-    base_rates : sequence of float
-        Share of ordinary exchanges with each of `FACETS`, in that order; in [0, 1].
+    ceilings : tuple of float, optional
+        Share of exchanges with each of `FACETS`, in that order, that one ordinary account in 200 exceeds.
+        In (0, 1].
 
     Notes
     -----
     Facets: log-probabilities, biased tokens and sweeps through them, and one-token outputs read out
     the last layer [1]_, [2]_; several choices, repeats and changed sampling read out distributions.
-    Score: nats, >= 0, summed over facets. A bus that carries no parameters leaves the repeats.
-    State: 15 bytes per facet seen and 16 prompts with their sampling, 0.3 KiB. Cost: O(16).
+    Score: the share of the most telling facet over what one ordinary account in 200 exceeds, >= 0.
+    A bus that carries no parameters leaves the repeats.
+    State: 5 bytes per facet seen and 16 prompts with their sampling, 0.3 KiB. Cost: O(16).
     Blind spots: probing spread over many accounts; products that always ask for log-probabilities
     look alike, which is why the reference contains such accounts.
 
@@ -57,38 +59,38 @@ class Probing:
     >>> probing = Probing()
     >>> for i in range(8):
     ...     probing.learn_one(Observation("a", "e", prompt=5, flags=2, logit_bias=i + 1, max_tokens=1))
-    >>> probing.score_one() > 50
-    True
+    >>> round(probing.score_one(), 3)
+    6.667
     """
 
-    __slots__ = ("_bias", "_likelihoods", "_odds", "_recent", "_temperature", "_usable")
+    __slots__ = ("_bias", "_ceilings", "_recent", "_shares", "_temperature", "_usable")
 
     spec = Spec(
         id="probing",
         version=1,
         high="parameter_probing",
         reads=("prompt", "flags", "logit_bias", "max_tokens", "choices", "temperature", "top_p"),
-        unit="log-likelihood ratio, nats",
-        grain=1.0,  # a ratio of e**x has, under the base rates, a chance of at most e**-x
+        unit="share of exchanges over what one ordinary account in 200 exceeds",
+        grain=1.0,
     )
 
-    def __init__(self, *, base_rates: Sequence[float] = DEFAULT_RATES) -> None:
-        self._odds = odds(tuple(base_rates))
-        self._likelihoods = MarkLikelihoods(self._odds)
+    def __init__(self, *, ceilings: tuple[float, ...] | None = None) -> None:
+        self._ceilings = checked_ceilings(ceilings or DEFAULT_CEILINGS, len(FACETS), self.spec.id)
+        self._shares = MarkShares(self._ceilings)
         self._recent: dict[int, int] = {}  # prompt -> its sampling, oldest first
         self._temperature = self._bias = 0  # of the previous request; 0 is absent
         self._usable = False
 
     def score_one(self) -> float | None:
         """Sum over facets; None while no exchange had text or parameters."""
-        return sum(found[0] for found in self._likelihoods.sums()) if self._usable else None
+        return self._shares.largest() if self._usable else None
 
     def learn_one(self, seen: Observation) -> None:
         """Count the facets of one exchange."""
         facets = self._facets(seen)
         if facets or seen.prompt:
             self._usable = True
-        self._likelihoods.update(facets)
+        self._shares.update(facets)
 
     def _facets(self, seen: Observation) -> int:
         facets = 0
@@ -122,31 +124,31 @@ class Probing:
         return facets
 
     def shares(self) -> tuple[float, ...]:
-        """Share of exchanges with each of `FACETS`, for fitting base rates."""
-        return self._likelihoods.shares()
+        """Share of exchanges with each of `FACETS`, for fitting ceilings."""
+        return self._shares.shares()
 
     def explain(self, score: float, typical: float) -> str:
         """One sentence with the numbers."""
-        found = self._likelihoods.sums()
+        found = self._shares.relative()
         if not found:
-            return "No probing parameter is more frequent than in ordinary use."
+            return f"None of {self._shares.n} requests has a probing parameter or is a repeat."
         parts = [f"{FACETS[facet]} in {hits}" for _, facet, hits in found[:3]]
         return (
-            f"Of {self._likelihoods.n} requests: {', '.join(parts)}; far more often than in ordinary use "
-            f"(evidence {score:.1f} nats, usually {typical:.1f})."
+            f"Of {self._shares.n} requests: {', '.join(parts)}; {score:.1f} times the share that one "
+            f"ordinary account in 200 exceeds (usually {typical:.1f} times)."
         )
 
     def snapshot(self) -> Plain:
-        """Likelihood ratios, previous request, recent prompts."""
+        """Previous request, recent prompts, shares."""
         recent = b"".join(
             prompt.to_bytes(4, "little") + sampling.to_bytes(4, "little")
             for prompt, sampling in self._recent.items()
         )
-        return [self._usable, self._temperature, self._bias, recent, self._likelihoods.snapshot()]
+        return [self._usable, self._temperature, self._bias, recent, self._shares.snapshot()]
 
     def restore(self, state: Plain) -> None:
         """Replace the state by a snapshot's; raises `StateError`."""
-        usable, temperature, bias, recent, likelihoods = plain.fields(state, 5, "probing")
+        usable, temperature, bias, recent, shares = plain.fields(state, 5, "probing")
         if type(usable) is not bool:
             raise StateError("probing: saved value `usable` must be true or false")
         temperature = plain.integer(temperature, 0, 0x10000, "probing.temperature")
@@ -158,7 +160,7 @@ class Probing:
         }
         if 0 in prompts or len(prompts) * 8 != len(packed):
             raise StateError("probing: saved prompts repeat or are empty")
-        fresh = MarkLikelihoods(self._odds)
-        fresh.restore(likelihoods)
+        fresh = MarkShares(self._ceilings)
+        fresh.restore(shares)
         self._usable, self._temperature, self._bias = usable, temperature, bias
-        self._recent, self._likelihoods = prompts, fresh
+        self._recent, self._shares = prompts, fresh

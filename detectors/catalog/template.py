@@ -1,6 +1,6 @@
 """Template: one frame of words sent again and again with ever new content in it."""
 
-from detectors.base import Plain, Spec
+from detectors.base import SHAPE_CAP, Plain, Spec
 from detectors.errors import StateError
 from detectors.observation import Observation
 from detectors.primitives import plain
@@ -43,6 +43,7 @@ class Template:
         low="coverage_seeking",
         reads=("prompt", "prefix", "suffix", "layout"),
         unit="share of the top frame times share of new prompts",
+        cap=SHAPE_CAP,
     )
 
     def __init__(self) -> None:

@@ -3,7 +3,7 @@
 import math
 import struct
 
-from detectors.base import Plain, Spec
+from detectors.base import SHAPE_CAP, Plain, Spec
 from detectors.errors import StateError
 from detectors.observation import VOCABULARY_SAMPLE, Observation
 from detectors.primitives import plain
@@ -39,6 +39,7 @@ class Vocabulary:
         low="templated_harvest",
         reads=("vocabulary",),
         unit="log distinct words beyond Heaps' law",
+        cap=SHAPE_CAP,
     )
 
     def __init__(self) -> None:

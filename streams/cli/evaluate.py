@@ -29,7 +29,8 @@ def evaluate(
     settings = load_settings(config)
     known = evaluation.read_labels(labels)
     pipeline = offline.build(settings, settings.secret_key(development=True), source=sources[0].name)
-    rows = evaluation.score(known, run(pipeline, read_records(sources)))
+    records = read_records(sources, max_bytes=settings.ingest.max_event_bytes)
+    rows = evaluation.score(known, run(pipeline, records))
     if output is Output.JSON:
         typer.echo(msgspec.json.format(msgspec.json.encode(rows)).decode())
     else:

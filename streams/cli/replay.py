@@ -17,19 +17,22 @@ def replay(
     sources: Annotated[
         list[Path], typer.Argument(help="Files: .jsonl, .jsonl.gz, .jsonl.zst, or - for standard input.")
     ],
-    alerts: Annotated[Path | None, typer.Option(help="Write alerts here, one JSON object per line.")] = None,
+    alerts: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="Write alerts here, one JSON object per line.")
+    ] = None,
     config: Config = None,
 ) -> None:
     """Replay recorded request events and report what would have been raised.
 
     The same events with the same configuration and key give the same alerts, with the same ids, as
     the live worker. Without --alerts, alerts go to standard output; the summary goes to standard error.
+    Of a damaged file, what could be read is replayed, and the exit code is 1.
 
     Example: extraction-detector replay events.jsonl.gz --alerts alerts.jsonl
     """
     from streams import offline
     from streams.codecs import encode_alert
-    from streams.replay import in_order, read_records
+    from streams.replay import SourceError, in_order, read_records
     from streams.replay import replay as run
     from streams.settings import load_settings
 
@@ -38,13 +41,21 @@ def replay(
         raise typer.BadParameter(f"{alerts.parent} is not a directory", param_hint="--alerts")
     name = sources[0].name if len(sources) == 1 else f"{sources[0].name} and {len(sources) - 1} more"
     pipeline = offline.build(settings, settings.secret_key(development=True), source=name)
-    found = in_order(run(pipeline, read_records(sources)))
+    raised: list[Alert] = []
+    damage = None
+    try:
+        raised.extend(run(pipeline, read_records(sources, max_bytes=settings.ingest.max_event_bytes)))
+    except SourceError as error:
+        damage = error
+    found = in_order(raised)
     lines = b"".join(encode_alert(alert) + b"\n" for alert in found)
     if alerts is None:
         typer.echo(lines.decode(), nl=False)
     else:
         alerts.write_bytes(lines)
     _summary(pipeline.read, pipeline.refused, found)
+    if damage is not None:
+        raise damage
 
 
 def _summary(read: int, refused: dict[str, int], found: "list[Alert]") -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
@@ -86,6 +87,42 @@ def test_close_ends_the_process_and_may_be_repeated():
         os.kill(broker.pid, 0)
     with pytest.raises(KafkaException):
         producer(broker).list_topics(timeout=0.5)
+
+
+def test_broker_ends_when_its_parent_is_killed():
+    script = """if True:
+        import sys
+        from streams.embedded import EmbeddedBroker
+        broker = EmbeddedBroker({"a": 1})
+        print(broker.pid, flush=True)
+        sys.stdin.read()
+    """
+    parent = subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with parent:
+        child = psutil.Process(int(parent.stdout.readline()))
+        assert child.is_running()
+        parent.kill()
+    deadline = time.monotonic() + SECONDS
+    while runs(child):
+        assert time.monotonic() < deadline, f"the broker outlives its parent by {SECONDS:g} s"
+        time.sleep(0.05)
+
+
+def runs(process):
+    """Whether the process does anything still; one that only waits to be collected does not."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_files_in_the_working_directory_are_not_imported(monkeypatch, tmp_path):
+    (tmp_path / "ctypes.py").write_text("raise SystemExit('imported from the working directory')")
+    monkeypatch.chdir(tmp_path)
+    with EmbeddedBroker({"a": 1}) as broker:
+        assert broker.bootstrap_servers
 
 
 def test_command_prints_its_address_and_ends_with_its_standard_input():
