@@ -34,7 +34,7 @@ from detectors.primitives.families import FamilyShares
 from detectors.registry import ENTRIES, Ceilings, make_all
 
 _ENOUGH_FOR_SHARES = 32
-_HARDLY_ANY = 0.995
+_HARDLY_ANY = 0.998
 _DIGITS = 6  # significant digits that are written, so that a fit is the same on every machine
 _FEWEST = 20  # accounts at a look, below which 5 % tails mean nothing
 _GRAIN = 0.25  # of evidence, in powers of ten: less than this is below what tables resolve
@@ -58,7 +58,7 @@ class Trajectory:
 
 
 def ceilings(accounts: Iterable[Iterable[Observation]]) -> Ceilings:
-    """Shares of exchanges with each mark and facet that one account in 200 exceeds.
+    """Shares of exchanges with each mark and facet that one account in 500 exceeds.
 
     Parameters
     ----------

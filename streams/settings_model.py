@@ -221,11 +221,11 @@ class EventSettings(_Section):
 class DetectionSettings(_Section):
     """What counts as extraction."""
 
-    budget: float = Field(default=0.001, gt=0, le=0.5)
+    budget: float = Field(default=0.005, gt=0, le=0.5)
     """Share of ordinary accounts that may ever be flagged; lower is stricter. Share."""
 
-    window_events: int = Field(default=1024, ge=16, le=1_000_000)
-    """Events of an account that a decision looks back on. Count."""
+    window_events: int = Field(default=1024, ge=8, le=1024)
+    """Exchanges after which an account's statistics start afresh; the reference goes no further. Count."""
 
     quiet_period_h: float = Field(default=24.0, ge=0, le=24 * 365)
     """After an alert, the same subject is quiet for so long unless it gets worse. Hours of event time."""

@@ -8,8 +8,9 @@ from hypothesis import settings
 
 from tests.kafka.broker import BrokerUnavailableError, obtain_broker, own_broker
 
-settings.register_profile("reproducible", derandomize=True, deadline=None)
-settings.load_profile("reproducible")
+# For everybody, not only under CI: what fails there then fails here, with the same example.
+settings.register_profile("ci", derandomize=True, deadline=None)
+settings.load_profile("ci")
 
 _counter = itertools.count(1)
 _used = pytest.StashKey[list[str]]()
@@ -33,18 +34,19 @@ def pytest_terminal_summary(terminalreporter, config):
         terminalreporter.write_line(line)
 
 
-def _obtain(request, way):
+def _obtain(request, way, *arguments):
     """A broker, or a skip with the reason; under CI a failure, since a skipped test proves nothing there."""
     failed = request.config.stash[_failed]
+    tried = (way, repr(arguments))
     try:
-        if way not in failed:  # what failed once is not tried, and waited for, again by every test
-            broker = way()
+        if tried not in failed:  # what failed once is not tried, and waited for, again by every test
+            broker = way(*arguments)
     except BrokerUnavailableError as error:
-        failed[way] = str(error)
-    if way in failed:
+        failed[tried] = str(error)
+    if tried in failed:
         if os.environ.get("CI"):
-            pytest.fail(f"CI is set, so a Kafka broker must be there: {failed[way]}", pytrace=False)
-        pytest.skip(failed[way])
+            pytest.fail(f"CI is set, so a Kafka broker must be there: {failed[tried]}", pytrace=False)
+        pytest.skip(failed[tried])
     request.config.stash[_used].append(f"Apache Kafka {broker.version}: {broker.how}")
     return broker
 
@@ -58,8 +60,8 @@ def kafka(request):
 
 @pytest.fixture
 def own_kafka(request):
-    """A broker of one test's own, which it may kill, pause and restart."""
-    with _obtain(request, own_broker) as broker:
+    """A broker of one test's own, which it may kill, pause and restart; parametrized: its server properties."""
+    with _obtain(request, own_broker, getattr(request, "param", None)) as broker:
         yield broker
 
 

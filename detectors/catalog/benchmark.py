@@ -9,7 +9,7 @@ class Benchmark(FamilyShares):
 
     Notes
     -----
-    Score: the share of the most telling family over what one ordinary account in 200 exceeds, >= 0.
+    Score: the share of the most telling family over what one ordinary account in 500 exceeds, >= 0.
     State: 5 bytes per family seen. Cost: one test for unmarked prompts.
     Blind spots: items without a frame of their own, such as plain word problems; frames in other
     languages. People who evaluate models send the same items, and so do some batch jobs.
@@ -33,7 +33,7 @@ class Benchmark(FamilyShares):
         version=1,
         high="benchmark_sweep",
         reads=("marks",),
-        unit="share of prompts over what one ordinary account in 200 exceeds",
+        unit="share of prompts over what one ordinary account in 500 exceeds",
         grain=1.0,
     )
     families = ("benchmark_item", "worked_solution")

@@ -9,7 +9,7 @@ class Elicitation(FamilyShares):
 
     Notes
     -----
-    Score: the share of the most telling family over what one ordinary account in 200 exceeds, >= 0.
+    Score: the share of the most telling family over what one ordinary account in 500 exceeds, >= 0.
     State: 5 bytes per family seen. Cost: one test for unmarked prompts.
     Blind spots: phrases that are not in `observe/marks.json`, other languages among them; a few
     marked prompts among many; a campaign that begins late in a window is diluted until the next.
@@ -33,7 +33,7 @@ class Elicitation(FamilyShares):
         version=1,
         high="capability_elicitation",
         reads=("marks",),
-        unit="share of prompts over what one ordinary account in 200 exceeds",
+        unit="share of prompts over what one ordinary account in 500 exceeds",
         grain=1.0,
     )
     families = (

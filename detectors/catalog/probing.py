@@ -35,14 +35,14 @@ class Probing:
     Parameters
     ----------
     ceilings : tuple of float, optional
-        Share of exchanges with each of `FACETS`, in that order, that one ordinary account in 200 exceeds.
+        Share of exchanges with each of `FACETS`, in that order, that one ordinary account in 500 exceeds.
         In (0, 1].
 
     Notes
     -----
     Facets: log-probabilities, biased tokens and sweeps through them, and one-token outputs read out
     the last layer [1]_, [2]_; several choices, repeats and changed sampling read out distributions.
-    Score: the share of the most telling facet over what one ordinary account in 200 exceeds, >= 0.
+    Score: the share of the most telling facet over what one ordinary account in 500 exceeds, >= 0.
     A bus that carries no parameters leaves the repeats.
     State: 5 bytes per facet seen and 16 prompts with their sampling, 0.3 KiB. Cost: O(16).
     Blind spots: probing spread over many accounts; products that always ask for log-probabilities
@@ -70,7 +70,7 @@ class Probing:
         version=1,
         high="parameter_probing",
         reads=("prompt", "flags", "logit_bias", "max_tokens", "choices", "temperature", "top_p"),
-        unit="share of exchanges over what one ordinary account in 200 exceeds",
+        unit="share of exchanges over what one ordinary account in 500 exceeds",
         grain=1.0,
     )
 
@@ -135,7 +135,7 @@ class Probing:
         parts = [f"{FACETS[facet]} in {hits}" for _, facet, hits in found[:3]]
         return (
             f"Of {self._shares.n} requests: {', '.join(parts)}; {score:.1f} times the share that one "
-            f"ordinary account in 200 exceeds (usually {typical:.1f} times)."
+            f"ordinary account in 500 exceeds (usually {typical:.1f} times)."
         )
 
     def snapshot(self) -> Plain:

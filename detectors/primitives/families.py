@@ -16,7 +16,7 @@ class FamilyShares:
     Parameters
     ----------
     ceilings : tuple of float, optional
-        Per family, the share of prompts that one ordinary account in 200 exceeds. In (0, 1];
+        Per family, the share of prompts that one ordinary account in 500 exceeds. In (0, 1];
         0.05 without a profile.
     """
 
@@ -54,7 +54,7 @@ class FamilyShares:
         parts = [f"'{self.families[family]}' in {count}" for _, family, count in found]
         return (
             f"Of {self._shares.n} prompts, phrases of the families {', '.join(parts)}: {score:.1f} times the "
-            f"share that one ordinary account in 200 exceeds (usually {typical:.1f} times)."
+            f"share that one ordinary account in 500 exceeds (usually {typical:.1f} times)."
         )
 
     def shares(self) -> tuple[float, ...]:

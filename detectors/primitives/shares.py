@@ -22,7 +22,7 @@ class MarkShares:
     Parameters
     ----------
     ceilings : tuple of float
-        Per mark, the share that one ordinary account in 200 exceeds. In (0, 1]; at most 32 marks.
+        Per mark, the share that one ordinary account in 500 exceeds. In (0, 1]; at most 32 marks.
 
     Notes
     -----

@@ -11,10 +11,16 @@ from streams.simulate.source import PromptSource
 from streams.simulate.spec import SimulationSpec, SpecError
 
 LIVE = SimulationSpec(
-    accounts=300, extraction_share=0.1, spread=0.25, min_exchanges=20, turnover=0.0, shards=10, cover=0.3
+    accounts=300,
+    extraction_share=0.1,
+    spread=0.25,
+    min_exchanges=20,
+    turnover=0.0,
+    modes={"overt": 1.0, "paced": 1.0},
+    kinds=("cot_elicitation", "parameter_probing", "rubric_grading"),
 )
-"""A population for a demonstration: accounts of similar size, all there from the beginning, so that most
-hidden ones show enough of themselves within a minute."""
+"""A population for a demonstration: accounts of similar size, all there from the beginning, and kinds of
+extraction that one account can give away, so that most hidden ones do so within a minute."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -52,7 +52,14 @@ SETTINGS = {
     "broker.session.timeout.ms": "3000",
     "broker.heartbeat.interval.ms": "500",
 }
-JVM_OPTIONS = ("-Xmx512m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Djava.awt.headless=true")
+# For a quick start: no optimising compiler, the simplest collector, classes shared where the JVM can.
+JVM_OPTIONS = (
+    "-Xmx512m",
+    "-XX:TieredStopAtLevel=1",
+    "-XX:+UseSerialGC",
+    "-Xshare:auto",
+    "-Djava.awt.headless=true",
+)
 LOG_OPTIONS = (
     "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
     "-Dorg.slf4j.simpleLogger.showDateTime=true",
@@ -94,9 +101,17 @@ class KafkaBroker:
         How it was obtained, for people.
     version : str
         Kafka's version, "unknown" where nobody says.
+
+    Attributes
+    ----------
+    controllable : bool
+        Whether tests may start, stop, kill, pause and resume it.
+    configured : bool
+        Whether it runs with `SETTINGS`.
     """
 
     controllable = False
+    configured = False
 
     def __init__(self, bootstrap_servers: str, how: str, version: str = "unknown") -> None:
         self.bootstrap_servers = bootstrap_servers
@@ -143,34 +158,40 @@ class KafkaBroker:
         return {"bootstrap.servers": self.bootstrap_servers, "log_level": 0, "socket.timeout.ms": 10_000}
 
     def _answers(self, seconds: float = 2.0) -> bool:
-        host, _, port = self.bootstrap_servers.split(",")[0].rpartition(":")
         try:
-            socket.create_connection((host, int(port)), timeout=seconds).close()
             return bool(self.admin().list_topics(timeout=seconds).brokers)
-        except (OSError, KafkaException):
+        except KafkaException:
             return False
 
 
 class DockerBroker(KafkaBroker):
     """Apache Kafka's own image, run by testcontainers; it lives as long as the tests."""
 
+    configured = True
+
     def __init__(self, version: str) -> None:
         from testcontainers.core.container import DockerContainer
 
         port = free_ports(1)[0]
-        super().__init__(f"localhost:{port}", f"container apache/kafka:{version}", version)
+        self._container = DockerContainer(f"apache/kafka:{version}").with_bind_ports(9092, port)
+        # Not always this machine: DOCKER_HOST may name another. The broker tells clients this address.
+        address = f"{self._container.get_docker_client().host()}:{port}"
+        super().__init__(address, f"container apache/kafka:{version}", version)
         # The image drops all its defaults as soon as one setting is given, so all are.
         settings = SETTINGS | {
             "listeners": "PLAINTEXT://:9092,CONTROLLER://:9093",
-            "advertised.listeners": f"PLAINTEXT://localhost:{port}",
+            "advertised.listeners": f"PLAINTEXT://{address}",
             "controller.quorum.voters": "1@localhost:9093",
         }
-        self._container = DockerContainer(f"apache/kafka:{version}").with_bind_ports(9092, port)
         for name, value in settings.items():
             self._container.with_env("KAFKA_" + name.upper().replace(".", "_"), value)
-        self._container.start()
         try:
-            wait_until(self._answers, f"broker {self.how} answers at {self.bootstrap_servers}", START_SECONDS)
+            self._container.start()
+            wait_until(self._answers, f"{self.how} answers at {address}", START_SECONDS)
+        except TimeoutError as error:
+            told = self.log_tail()
+            self.close()
+            raise BrokerUnavailableError(f"{error}; its log:\n{told}") from error
         except BaseException:
             self.close()
             raise
@@ -189,11 +210,17 @@ class JvmBroker(KafkaBroker):
     """Apache Kafka in KRaft mode, one process of the local JVM, which tests may kill, pause and restart.
 
     Data and ports stay the same from the first `start` to `close`.
+
+    Parameters
+    ----------
+    settings : mapping of str to str, optional
+        Server properties over those of `SETTINGS`.
     """
 
     controllable = True
+    configured = True
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Mapping[str, str] | None = None) -> None:
         self._java = java_command()
         self._classpath = classpath()
         version = kafka_version()
@@ -201,9 +228,9 @@ class JvmBroker(KafkaBroker):
         self._log = self._directory / "broker.log"
         self._properties = self._directory / "server.properties"
         self._process: subprocess.Popen[bytes] | None = None
-        port, controller = free_ports(2)
-        super().__init__(f"127.0.0.1:{port}", "local JVM", version)
-        self._write_properties(port, controller)
+        self._port, controller = free_ports(2)
+        super().__init__(f"127.0.0.1:{self._port}", "local JVM", version)
+        self._write_properties(controller, settings or {})
         atexit.register(self.close)
         try:
             self._format()
@@ -217,7 +244,10 @@ class JvmBroker(KafkaBroker):
         return self._process.pid if self._process and self._process.poll() is None else None
 
     def start(self) -> None:
-        """Start the broker and wait until it answers."""
+        """Start the broker and wait until it answers.
+
+        On Linux the kernel ends it with the thread that started it, so call this from one that stays.
+        """
         if self.pid is not None:
             raise RuntimeError("broker already runs; stop() it first")
         with self._log.open("ab") as log:
@@ -233,7 +263,7 @@ class JvmBroker(KafkaBroker):
         def ready() -> bool:
             if self.pid is None:
                 raise BrokerUnavailableError(f"broker ended while starting; its log:\n{self.log_tail()}")
-            return self._answers()
+            return self._listens() and self._answers()
 
         try:
             wait_until(ready, f"broker answers at {self.bootstrap_servers}", START_SECONDS)
@@ -288,6 +318,14 @@ class JvmBroker(KafkaBroker):
         self.kill()  # nothing is kept, so an orderly shutdown would only take longer
         shutil.rmtree(self._directory, ignore_errors=True)
 
+    def _listens(self) -> bool:
+        """Whether a client is worth making: cheap, unlike finding out by one that nobody is there."""
+        try:
+            socket.create_connection(("127.0.0.1", self._port), timeout=2.0).close()
+        except OSError:
+            return False
+        return True
+
     def _signal(self, number: signal.Signals) -> None:
         if self.pid is None:
             raise RuntimeError(f"broker does not run, {number.name} cannot be sent; start() it first")
@@ -296,12 +334,13 @@ class JvmBroker(KafkaBroker):
     def _command(self, main: str, *arguments: str) -> list[str]:
         return [self._java, *JVM_OPTIONS, *LOG_OPTIONS, "-cp", self._classpath, main, *arguments]
 
-    def _write_properties(self, port: int, controller: int) -> None:
+    def _write_properties(self, controller: int, more: Mapping[str, str]) -> None:
         settings = SETTINGS | {
-            "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}",
-            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
+            "listeners": f"PLAINTEXT://127.0.0.1:{self._port},CONTROLLER://127.0.0.1:{controller}",
+            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{self._port}",
             "controller.quorum.bootstrap.servers": f"127.0.0.1:{controller}",
             "log.dirs": str(self._directory / "data"),
+            **more,
         }
         self._properties.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
 
@@ -359,11 +398,22 @@ def obtain_broker() -> KafkaBroker:
     raise BrokerUnavailableError("no Kafka broker; KAFKA_BOOTSTRAP_SERVERS: not set; " + "; ".join(reasons))
 
 
-def own_broker() -> JvmBroker:
-    """Return a started broker of the caller's own, which may be killed and restarted."""
+def own_broker(settings: Mapping[str, str] | None = None) -> JvmBroker:
+    """Return a started broker of the caller's own, which may be killed and restarted.
+
+    Parameters
+    ----------
+    settings : mapping of str to str, optional
+        Server properties over those of `SETTINGS`.
+
+    Raises
+    ------
+    BrokerUnavailableError
+        Where Java or Kafka's jars are missing, or it does not start; the message has the log's end.
+    """
     attempts = 3
     for attempt in range(1, attempts + 1):
-        broker = JvmBroker()
+        broker = JvmBroker(settings)
         try:
             broker.start()
         except BrokerUnavailableError as error:
