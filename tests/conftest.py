@@ -60,7 +60,7 @@ def kafka(request):
 
 @pytest.fixture
 def own_kafka(request):
-    """A broker of one test's own, which it may kill, pause and restart; parametrized: its server properties."""
+    """A broker of one test's own, which it may kill, pause and restart; its parameter: server properties."""
     with _obtain(request, own_broker, getattr(request, "param", None)) as broker:
         yield broker
 

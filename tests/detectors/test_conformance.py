@@ -1,6 +1,7 @@
 """Every registered detector keeps the rules that all must keep, and the rules catch one that does not."""
 
 import dataclasses
+import math
 
 import pytest
 
@@ -49,7 +50,7 @@ class Careless:
 @pytest.mark.parametrize(
     ("check", "make"),
     [
-        (checks.scores_are_finite, lambda _: Careless(score=lambda n: float("inf"))),
+        (checks.scores_are_finite, lambda _: Careless(score=lambda _n: math.inf)),
         (checks.same_stream_same_scores, lambda _, shared=[]: Careless(shared=shared)),
         (checks.refuses_damaged_state, lambda _: Careless(state=lambda n: n)),
         (checks.state_is_plain_and_bounded, lambda _: Careless(state=lambda n: b"x" * 10_000)),

@@ -1,4 +1,4 @@
-"""Without a broker tests are skipped, under CI they fail; the class path is resolved once, and again when it must."""
+"""Without a broker tests are skipped, under CI they fail; the class path is resolved only when it must be."""
 
 import os
 import subprocess
@@ -52,16 +52,18 @@ def test_test_without_a_broker_is_skipped_and_under_ci_fails(nothing_there, ci, 
     assert "no java in JAVA_HOME=/nonexistent" in done.stdout
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:9", "no-port", "[::1]:9"])
-def test_given_broker_that_does_not_answer_is_named_and_no_other_is_taken(monkeypatch, address):
-    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", address)
+def test_given_broker_that_does_not_answer_is_named_and_no_other_is_taken(monkeypatch):
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:9")
     monkeypatch.setattr(KafkaBroker, "_answers", lambda self, seconds: False)
-    with pytest.raises(BrokerUnavailableError, match="no broker answers there"):
+    with pytest.raises(
+        BrokerUnavailableError, match=r"KAFKA_BOOTSTRAP_SERVERS=127\.0\.0\.1:9: no broker answers"
+    ):
         obtain_broker()
 
 
-def test_addresses_without_a_broker_do_not_answer():
-    assert not KafkaBroker("no-port", "a test")._answers(seconds=0.1)
+@pytest.mark.parametrize("address", ["127.0.0.1:9", "[::1]:9", "no-port"])
+def test_address_without_a_broker_does_not_answer(address):
+    assert not KafkaBroker(address, "a test")._answers(seconds=0.1)
 
 
 @pytest.fixture
