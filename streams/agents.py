@@ -57,6 +57,7 @@ class _Part:
     alerts: list["asyncio.Future[None]"] = dataclasses.field(default_factory=list)
     saving: asyncio.Lock = dataclasses.field(default_factory=asyncio.Lock)
     waiting: deque[tuple[int, int]] = dataclasses.field(default_factory=deque)  # offset, appended_ms
+    received_s: float = dataclasses.field(default_factory=time.monotonic)
     first: bool = True
     counted: dict[str, int] = dataclasses.field(default_factory=dict)
 
@@ -153,10 +154,11 @@ class Detect:
             self._metrics.skipped.labels(stage="detect", reason="unreadable_batch").inc()
             _log.error("%s[%d]@%d: %s", message.topic, message.partition, message.offset, error)
             return
+        part.received_s = time.monotonic()
         if batch.appended_ms:
             part.waiting.append((message.offset, batch.appended_ms))
             self._metrics.last_record.labels(stage="detect").set(batch.appended_ms / 1000)
-        self._send(part, part.shard.receive(message.offset, batch, time.monotonic()))
+        self._send(part, part.shard.receive(message.offset, batch))
         self._metrics.detect_seconds.observe(time.perf_counter() - started)
         self._observe_latency(part)
         self._health.beat("detect")
@@ -217,9 +219,8 @@ class Detect:
     async def _open(self, partition: int) -> _Part:
         loop = asyncio.get_running_loop()
         state = await loop.run_in_executor(self._pool, self._store.open, partition)
-        now = time.monotonic()
-        shard = Shard(self._engine, self._limits, now_s=now)
-        shard.restore(state.position, state.records, now)
+        shard = Shard(self._engine, self._limits)
+        shard.restore(state.position, state.records)
         state.records = {}
         _, high = await self._watermarks(partition)
         if high <= shard.done:
@@ -301,7 +302,8 @@ class Detect:
         parts = self._owned()
         now = time.monotonic()
         for part in parts:
-            self._send(part, part.shard.tick(now))
+            if self._unread(part) == 0:
+                self._send(part, part.shard.tick(now - part.received_s))
             self._observe_latency(part)
         if now - self._flush_at >= pause_s:
             self._flush_at = now
@@ -361,13 +363,14 @@ class Detect:
             if grown > 0:
                 metrics.skipped.labels(stage="detect", reason=reason).inc(grown)
             self._engine_counted[reason] = count
-        lags = []
-        for part in parts:
-            high = self._app.consumer.highwater(TP(self._settings.topics.observations, part.partition))
-            if high:
-                lags.append(max(0, high - 1 - part.shard.received))
+        lags = [lag for part in parts if (lag := self._unread(part)) is not None]
         self._behind = sum(lags)
         metrics.set_lag("detect", lags)
+
+    def _unread(self, part: _Part) -> int | None:
+        """Messages of the partition that wait to be read; None while the client does not know."""
+        high = self._app.consumer.highwater(TP(self._settings.topics.observations, part.partition))
+        return None if high is None else max(0, high - 1 - part.shard.received)
 
     async def fail(self, error: BaseException) -> None:
         """Stop saving for good and end the worker with `error`."""

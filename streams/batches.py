@@ -61,6 +61,9 @@ class Batch(msgspec.Struct, array_like=True, frozen=True):
         Only on the last message of a flush, so that it never runs ahead of rows.
     appended_ms : int
         When the oldest event of the batch was appended to the source, ms since the epoch; 0 = unknown.
+    sent_ms : int
+        When ingest sent the batch, its wall clock, ms since the epoch; 0 = unknown. How long a source has
+        been idle or silent is measured with this, so that reading a backlog decides as reading live did.
     accounts : list of str
         Distinct account ids.
     account_of : bytes
@@ -78,6 +81,7 @@ class Batch(msgspec.Struct, array_like=True, frozen=True):
     source_partitions: Annotated[int, msgspec.Meta(ge=1)]
     progress: list[Progress]
     appended_ms: int
+    sent_ms: int
     accounts: list[str]
     account_of: bytes
     event_ids: list[str]
@@ -104,6 +108,7 @@ def encode_batch(
     source_partitions: int,
     progress: Sequence[Progress],
     appended_ms: int,
+    sent_ms: int = 0,
     accounts: Sequence[str],
     event_ids: Sequence[str],
     rows: Rows,
@@ -120,6 +125,7 @@ def encode_batch(
             source_partitions,
             list(progress),
             appended_ms,
+            sent_ms,
             list(index),
             np.array(account_of, dtype="<u2").tobytes(),
             list(event_ids),

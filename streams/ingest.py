@@ -215,7 +215,9 @@ class Ingest:
             self._progress_at = now
         if self._packer.rows or also_empty:
             sent_rows = self._packer.rows
-            for partition, value in self._packer.flush(self._progress(now), also_empty):
+            for partition, value in self._packer.flush(
+                self._progress(now), also_empty, int(time.time() * 1000)
+            ):
                 self._produce(self._settings.topics.observations, value=value, partition=partition)
             self._metrics.observations_sent.inc(sent_rows)
         positions = {

@@ -7,8 +7,9 @@ longer be overtaken and are released, sorted by (`order_ms`, event id). That ord
 the source logs alone. The same idea as watermarks in Akidau et al. (2015), The Dataflow Model, VLDB.
 
 A partition that has had nothing to read for `idle_ms` while others moved, or of which nothing was
-heard for `silent_s`, is not waited for. If it then brings rows from below the watermark they are late: they
-are applied at once, and counted.
+heard for `silent_s`, is not waited for. If it then brings rows from below the watermark they are
+late: they are applied at once, and counted. Time is what ingest's messages tell, so a backlog read
+later is put in the same order as it would have been live.
 """
 
 import dataclasses

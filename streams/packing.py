@@ -43,6 +43,7 @@ class Packer:
         self._source = source
         self.source_partitions = source_partitions
         self._waiting: list[list[tuple[Rows, list[str], list[str], int]]] = [[] for _ in range(partitions)]
+        self._sent_ms = 0
         self.rows = 0
         """Rows waiting in all partitions."""
 
@@ -66,13 +67,16 @@ class Packer:
                 )
             )
 
-    def flush(self, progress: Sequence[Progress], also_empty: bool) -> Iterator[tuple[int, bytes]]:
+    def flush(
+        self, progress: Sequence[Progress], also_empty: bool, sent_ms: int = 0
+    ) -> Iterator[tuple[int, bytes]]:
         """Messages for everything that waits, as (partition, bytes); nothing waits afterwards.
 
         `progress` goes on the last message of each partition; with `also_empty`, partitions without
         rows get a message with progress alone.
         """
         self.rows = 0
+        self._sent_ms = sent_ms
         for partition, waiting in enumerate(self._waiting):
             if not waiting:
                 if also_empty:
@@ -125,6 +129,7 @@ class Packer:
             source_partitions=self.source_partitions,
             progress=progress,
             appended_ms=appended_ms,
+            sent_ms=self._sent_ms,
             accounts=accounts,
             event_ids=event_ids,
             rows=rows,

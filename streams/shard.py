@@ -41,6 +41,7 @@ class Position(msgspec.Struct, array_like=True, frozen=True):
     watermark: list[list[int]]
     high_water: dict[str, dict[int, int]]
     applied: int
+    clock_ms: int
 
 
 _encode_position = msgspec.msgpack.Encoder().encode
@@ -131,14 +132,13 @@ class Shard:
         Applies observations; may be shared by the shards of a process.
     limits : Limits
         Bounds.
-    now_s : float
-        Monotonic seconds, for noticing silent sources; replay passes 0 throughout.
     """
 
-    def __init__(self, engine: Engine, limits: Limits, *, now_s: float = 0.0) -> None:
+    def __init__(self, engine: Engine, limits: Limits) -> None:
         self._engine = engine
         self._limits = limits
-        self._watermark = Watermark(idle_ms=limits.idle_ms, silent_s=limits.silent_s, started_s=now_s)
+        self._watermark = self._new_watermark(0.0)
+        self._clock_s = 0.0  # of ingest, as its messages tell
         self._live: dict[str, Account] = {}
         self._resting: dict[str, bytes] = {}
         self._dirty: dict[str, None] = {}
@@ -182,7 +182,7 @@ class Shard:
         """Event time below which nothing more is expected."""
         return self._watermark.value
 
-    def receive(self, offset: int, batch: Batch, now_s: float = 0.0) -> list[Raised]:
+    def receive(self, offset: int, batch: Batch) -> list[Raised]:
         """Take one message, in offset order, and apply what its arrival releases.
 
         Returns
@@ -200,12 +200,21 @@ class Shard:
         self._held.append(held)
         if batch.event_ids:
             self._take(batch, held)
-        self._watermark.hear(batch.source_partitions, batch.progress, now_s)
-        return self._release(now_s)
+        if not self._clock_s and batch.sent_ms:
+            self._watermark = self._new_watermark(batch.sent_ms / 1000)
+        self._clock_s = max(self._clock_s, batch.sent_ms / 1000)
+        self._watermark.hear(batch.source_partitions, batch.progress, self._clock_s)
+        return self._release(self._clock_s)
 
-    def tick(self, now_s: float) -> list[Raised]:
-        """Apply what may be applied because time has passed; returns the alerts raised."""
-        return self._release(now_s) if self._buffered else []
+    def _new_watermark(self, started_s: float) -> Watermark:
+        return Watermark(idle_ms=self._limits.idle_ms, silent_s=self._limits.silent_s, started_s=started_s)
+
+    def tick(self, waited_s: float) -> list[Raised]:
+        """Apply what may be applied because nothing has come for `waited_s`; returns the alerts raised.
+
+        Only for a shard that has received all there is: a backlog tells the time by itself.
+        """
+        return self._release(self._clock_s + waited_s) if self._buffered else []
 
     def finish(self) -> list[Raised]:
         """Apply everything that waits: the input has ended."""
@@ -237,10 +246,11 @@ class Shard:
             self._watermark.snapshot(),
             self._high_water_done,
             self.applied,
+            int(self._clock_s * 1000),
         )
         return Checkpoint(_encode_position(position), records, self._done)
 
-    def restore(self, position: bytes | None, records: dict[str, bytes], now_s: float = 0.0) -> None:
+    def restore(self, position: bytes | None, records: dict[str, bytes]) -> None:
         """Start from saved state.
 
         Raises
@@ -252,7 +262,9 @@ class Shard:
         if position is None:
             return
         saved = decode_position(position)
-        self._watermark.restore(saved.watermark, now_s)
+        self._clock_s = saved.clock_ms / 1000
+        self._watermark = self._new_watermark(self._clock_s)
+        self._watermark.restore(saved.watermark, self._clock_s)
         self._done = self._received = saved.done
         self._skip_below = (saved.received, self._watermark.value)
         self._high_water_done = saved.high_water

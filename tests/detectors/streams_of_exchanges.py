@@ -8,7 +8,7 @@ MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
 
 
 def exchanges(count, **fields):
-    """`count` exchanges; a field given as a function gets the exchange's place, any other is the same in all."""
+    """`count` exchanges; a field given as a function gets the exchange's place, others stay the same."""
     return [
         Observation(
             "a",

@@ -22,7 +22,7 @@ class Careless:
 
     spec = Spec(id="careless", version=1, high="coverage_seeking", reads=("chars",), unit="prompts")
 
-    def __init__(self, *, score=lambda n: float(n), state=lambda n: n, learns=True, shared=None):
+    def __init__(self, *, score=float, state=lambda n: n, learns=True, shared=None):
         self.n, self._score, self._state, self._learns = 0, score, state, learns
         self._shared = shared
 
