@@ -66,6 +66,13 @@ class Watermark:
                 source.idle_ms = word.idle_ms
                 source.heard_s = now_s
 
+    def moved(self, partitions: Iterable[int], now_s: float) -> None:
+        """Rows of these partitions have come: whatever was said of them, they are not idle."""
+        for partition in partitions:
+            source = self._sources.setdefault(partition, _Source())
+            source.idle_ms = 0
+            source.heard_s = now_s
+
     def advance(self, newest_ms: int | None, now_s: float) -> int:
         """New watermark. `newest_ms` is the largest `order_ms` waiting, for when every source is idle."""
         # When everything was idle and something moves again, the others may only not have been heard of

@@ -198,11 +198,13 @@ class Shard:
         self._received = offset
         held = _Held(offset, {}, 0, batch.appended_ms)
         self._held.append(held)
-        if batch.event_ids:
-            self._take(batch, held)
         if not self._clock_s and batch.sent_ms:
             self._watermark = self._new_watermark(batch.sent_ms / 1000)
         self._clock_s = max(self._clock_s, batch.sent_ms / 1000)
+        if batch.event_ids:
+            self._take(batch, held)
+            # Progress travels on the last message of a flush; rows before it speak for themselves.
+            self._watermark.moved(np.unique(batch.records()["partition"]).tolist(), self._clock_s)
         self._watermark.hear(batch.source_partitions, batch.progress, self._clock_s)
         return self._release(self._clock_s)
 

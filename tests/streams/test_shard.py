@@ -131,6 +131,20 @@ def test_waiting_ends(idle_ms, waited_s, applied, why):
     assert (account.events if account else []) == applied, why
 
 
+def test_rows_without_progress_wake_their_source():
+    sources = [Source(0, [("a", 10), ("a", 100)], 0), Source(1, [("a", 20), ("a", 90)], 0)]
+    shard = Shard(TallyEngine(), ENDLESS)
+    asleep = {0: Progress(0, 1, 10, 5000), 1: Progress(1, 1, 20, 5000)}
+    shard.receive(0, batch([(sources[0], 0), (sources[1], 0)], asleep, 2))
+    assert shard.buffered == 0
+    # The first message of a flush brings rows only; the other source's older row is in the next.
+    shard.receive(1, batch([(sources[0], 1)], {}, 2))
+    shard.receive(2, batch([(sources[1], 1)], heard_of(sources, {0: 2, 1: 2}), 2))
+    shard.finish()
+    assert shard.account("a").events == ["0-0", "1-0", "1-1", "0-1"]
+    assert not shard.skipped["late_applied_out_of_order"]
+
+
 def test_late_rows_are_applied_and_counted():
     fast, late = Source(0, [("a", 100)], 0), Source(1, [("a", 50)], 0)
     shard = Shard(TallyEngine(), ENDLESS)
