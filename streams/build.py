@@ -4,7 +4,6 @@ import hashlib
 
 from detectors.calibration import Profile
 from detectors.engine import DetectionSettings, Engine
-
 from detectors.observe import Observer
 from streams.codecs import EventLimits
 from streams.intake import Intake

@@ -17,7 +17,7 @@ LIVE = SimulationSpec(
     min_exchanges=20,
     turnover=0.0,
     modes={"overt": 1.0, "paced": 1.0},
-    kinds=("cot_elicitation", "parameter_probing", "rubric_grading"),
+    kinds=("cot_elicitation", "parameter_probing"),
 )
 """A population for a demonstration: accounts of similar size, all there from the beginning, and kinds of
 extraction that one account can give away, so that most hidden ones do so within a minute."""
