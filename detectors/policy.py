@@ -68,7 +68,7 @@ class DetectionSettings:
         Something is out of range; the message names all of it.
     """
 
-    budget: float = 0.005
+    budget: float = 0.001
     window_events: int = LOOKS[-1]
     quiet_period_ms: int = 24 * 3_600_000
     account_ttl_ms: int = 30 * 86_400_000

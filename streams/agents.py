@@ -110,6 +110,8 @@ class Detect:
         self._pool = ThreadPoolExecutor(max_workers=4, thread_name_prefix="state")
         self._limits = build_limits(settings)
         self.failure: BaseException | None = None
+        self.ending = False
+        """Set when the worker ends: what fails from now on is given up, not a failure."""
         self._topic = app.topic(
             settings.topics.observations,
             key_type=bytes,
@@ -374,7 +376,7 @@ class Detect:
 
     async def fail(self, error: BaseException) -> None:
         """Stop saving for good and end the worker with `error`."""
-        if self.failure is None:
+        if self.failure is None and not self.ending:
             self.failure = error
             kind = "fenced" if isinstance(error, FencedError) else "failure"
             self._metrics.crashes.labels(reason=kind).inc()

@@ -1,5 +1,7 @@
 """The Faust application: built from settings, without effects on import."""
 
+import os
+import tempfile
 from typing import Any
 
 import faust
@@ -23,6 +25,8 @@ def build_app(settings: Settings) -> faust.App:
         broker=settings.kafka.faust_broker_url,
         autodiscover=False,
         store="memory://",
+        # Faust makes this directory at start; nothing is kept in it.
+        datadir=os.path.join(tempfile.gettempdir(), "extraction-detector-faust"),
         web_enabled=False,
         topic_allow_declare=False,
         topic_disable_leader=True,

@@ -221,7 +221,7 @@ class EventSettings(_Section):
 class DetectionSettings(_Section):
     """What counts as extraction."""
 
-    budget: float = Field(default=0.005, gt=0, le=0.5)
+    budget: float = Field(default=0.001, gt=0, le=0.5)
     """Share of ordinary accounts that may ever be flagged; lower is stricter. Share."""
 
     window_events: int = Field(default=1024, ge=8, le=1024)

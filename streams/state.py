@@ -108,6 +108,11 @@ class KafkaStateStore:
         self._topic = topic
         self._app_id = app_id
         self._timeout_s = timeout_s
+        self._stopping = threading.Event()
+
+    def stop(self) -> None:
+        """Give up what is being tried again in other threads: the worker ends."""
+        self._stopping.set()
 
     def open(self, partition: int) -> "_KafkaPartition":
         """See `StateStore.open`.
@@ -129,8 +134,10 @@ class KafkaStateStore:
             }
         )
         deadline = time.monotonic() + self._timeout_s
-        _retry(producer.init_transactions, deadline, f"taking over partition {partition}")
-        position, records = read_state(self._client, self._topic, partition, timeout_s=self._timeout_s)
+        _retry(producer.init_transactions, deadline, f"taking over partition {partition}", self._stopping)
+        position, records = read_state(
+            self._client, self._topic, partition, timeout_s=self._timeout_s, stopping=self._stopping
+        )
         return _KafkaPartition(producer, self._topic, partition, position, records, self._timeout_s)
 
 
@@ -142,11 +149,18 @@ _PERMANENT = (
     KafkaError.GROUP_AUTHORIZATION_FAILED,
 )
 
+_TURN_S = 3.0  # longest a single call may keep its thread
+
 _FENCED = (KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.PRODUCER_FENCED)
 
 
 def read_state(
-    client: Mapping[str, Any], topic: str, partition: int, *, timeout_s: float = 60.0
+    client: Mapping[str, Any],
+    topic: str,
+    partition: int,
+    *,
+    timeout_s: float = 60.0,
+    stopping: threading.Event | None = None,
 ) -> tuple[bytes | None, dict[str, bytes]]:
     """Position and records of a partition as last committed; takes nothing over.
 
@@ -160,6 +174,8 @@ def read_state(
         Which partition.
     timeout_s : float
         Longest pause without a record before it counts as failed. Seconds.
+    stopping : threading.Event, optional
+        Set it to give up.
 
     Raises
     ------
@@ -202,7 +218,7 @@ def read_state(
                     else:
                         records[account_id] = value
                 deadline = time.monotonic() + timeout_s
-            if time.monotonic() > deadline:
+            if time.monotonic() > deadline or (stopping is not None and stopping.is_set()):
                 raise StateUnavailableError(
                     f"{topic}[{partition}]: nothing could be read for {timeout_s:.0f} s"
                 )
@@ -271,7 +287,7 @@ class _KafkaPartition:
         self._producer.purge()
 
 
-def _retry(call: Any, deadline: float, what: str) -> None:
+def _retry(call: Any, deadline: float, what: str, stopping: threading.Event | None = None) -> None:
     """Call `call(seconds_left)` again while the error says that this helps.
 
     Raises
@@ -285,8 +301,11 @@ def _retry(call: Any, deadline: float, what: str) -> None:
         left = deadline - time.monotonic()
         if left <= 0:
             raise StateUnavailableError(f"{what}: no answer from the broker within the time limit")
+        if stopping is not None and stopping.is_set():
+            raise StateUnavailableError(f"{what}: given up, the worker is ending")
         try:
-            call(left)
+            # In short turns, so that a worker that is told to end does not wait for a broker that is gone.
+            call(min(left, _TURN_S))
         except KafkaException as failure:
             error = failure.args[0]
             if not error.retriable() or error.fatal():

@@ -199,6 +199,8 @@ async def _detect(
         started = time.monotonic()
         if detect.failure is None:
             await detect.flush()
+        detect.ending = True
+        store.stop()
         await app.stop()
         alerts.close()
         detect.close()
