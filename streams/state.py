@@ -1,9 +1,9 @@
 """Where the state of a partition is kept: a compacted topic, written in transactions, one writer at a time.
 
-The trial of this design lost data in one way only: an owner paused past its session woke and wrote
-old state over new. So every partition has a transactional producer of its own. A new owner's
-`init_transactions` fences the previous one, whose next commit fails instead of overwriting; and
-account records and the position record become visible together or not at all.
+An owner paused past its session may wake with old state in hand and write it over newer state. So
+every partition has a transactional producer of its own: a new owner's `init_transactions` fences the
+previous one, whose next commit fails instead of overwriting. And account records and the position
+record become visible together or not at all.
 """
 
 import logging
