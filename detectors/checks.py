@@ -83,8 +83,8 @@ def ordinary(seed: int, count: int) -> Iterator[Observation]:
             marks=mark("step_by_step") if rng.random() < 0.01 else 0,
             chars=chars,
             words=chars // 6 + 1,
-            entropy=4.45 - 4.1 / chars**0.55 + rng.gauss(0, 0.1),
-            compression=min(1.3, 0.28 + 2.9 / chars**0.42) + rng.gauss(0, 0.03),
+            entropy=4.8 - 5.9 / chars**0.49 + rng.gauss(0, 0.1),
+            compression=0.31 + 3.8 / chars**0.4 + rng.gauss(0, 0.03),
             temperature=0.7,
             max_tokens=1024,
         )

@@ -1,18 +1,19 @@
 """What an account's alert can point to: a few event ids and where the events can be read again."""
 
 import struct
+from array import array
 from typing import Any
 
 from detectors.alerts import Position
 from detectors.errors import StateError
 from detectors.primitives import plain
 
-_MARKED, _MARKED_BYTES = 8, 448  # newest exchanges with an elicitation mark or a probing parameter
-_OTHERS, _OTHERS_BYTES = 3, 192  # newest other ones; the one that raises an alert comes on top
+_MARKED, _MARKED_BYTES = 5, 448  # newest exchanges with an elicitation mark or a probing parameter
+_OTHERS, _OTHERS_BYTES = 2, 192  # newest other ones; the one that raises an alert comes on top
 _POSITIONS = 16
 _TOPICS_BYTES = 256
 _row = struct.Struct("<BIqI")
-_FARTHEST = 0xFFFFFFFF
+_FARTHEST = _PARTITION = 0xFFFFFFFF
 _LAST_OFFSET = (1 << 63) - 1
 
 
@@ -25,12 +26,15 @@ class Trail:
     An id that does not fit alone is not kept; a topic name too long keeps its end.
     """
 
-    __slots__ = ("_marked", "_others", "_positions")
+    __slots__ = ("_firsts", "_keys", "_marked", "_others", "_spans", "_topics")
 
     def __init__(self) -> None:
         self._marked: list[str] = []
         self._others: list[str] = []
-        self._positions: dict[tuple[str, int], list[int]] = {}  # first and last offset, oldest first
+        # Columns, because a dict of ranges takes four times the memory: place of the topic << 32 |
+        # partition, oldest first; first offset; how much further the last one is.
+        self._topics: list[str] = []
+        self._keys, self._firsts, self._spans = array("q"), array("q"), array("I")
 
     def add(self, event_id: str, telling: bool, topic: str, partition: int, offset: int) -> None:
         """Take one exchange; `telling` ones are kept longer."""
@@ -38,31 +42,38 @@ class Trail:
             _keep(self._marked, event_id, _MARKED, _MARKED_BYTES)
         else:
             _keep(self._others, event_id, _OTHERS, _OTHERS_BYTES)
-        held = self._positions.get((topic, partition))
-        if held is None:
-            self._open(topic, partition, offset)
-        elif offset > held[1]:
-            held[1] = min(offset, held[0] + _FARTHEST)
-        elif offset < held[0]:
-            held[0] = max(offset, held[1] - _FARTHEST)
+        place = self._topics.index(topic) if topic in self._topics else self._place(topic)
+        self._read(place << 32 | partition, offset)
 
-    def _open(self, topic: str, partition: int, offset: int) -> None:
-        name = topic
-        while len(name.encode("utf-8", "replace")) > _TOPICS_BYTES:
-            name = "…" + name[-(len(name) // 2) :]
-        if name != topic and (name, partition) in self._positions:
-            held = self._positions[name, partition]
-            self._positions[name, partition] = [min(held[0], offset), max(held[1], offset)]
+    def _read(self, key: int, offset: int) -> None:
+        keys, firsts, spans = self._keys, self._firsts, self._spans
+        if key not in keys:
+            if len(keys) >= _POSITIONS:
+                del keys[0], firsts[0], spans[0]
+            keys.append(key)
+            firsts.append(offset)
+            spans.append(0)
             return
-        self._positions[name, partition] = [offset, offset]
-        while (
-            len(self._positions) > _POSITIONS
-            or sum(len(one.encode("utf-8", "replace")) for one in self._topics()) > _TOPICS_BYTES
-        ):
-            del self._positions[next(iter(self._positions))]
+        at = keys.index(key)
+        first, last = firsts[at], firsts[at] + spans[at]
+        if offset > last:
+            spans[at] = min(offset - first, _FARTHEST)
+        elif offset < first:
+            firsts[at] = max(offset, last - _FARTHEST)
+            spans[at] = last - firsts[at]
 
-    def _topics(self) -> list[str]:
-        return list(dict.fromkeys(topic for topic, _ in self._positions))
+    def _place(self, topic: str) -> int:
+        """Place of a topic in the list; where there is no room, positions start anew with this topic."""
+        while len(topic.encode("utf-8", "replace")) > _TOPICS_BYTES:
+            topic = "…" + topic[-(len(topic) // 2) :]
+        if topic in self._topics:
+            return self._topics.index(topic)
+        size = sum(len(one.encode("utf-8", "replace")) for one in (*self._topics, topic))
+        if size > _TOPICS_BYTES or len(self._topics) >= _POSITIONS:
+            self._topics = []
+            self._keys, self._firsts, self._spans = array("q"), array("q"), array("I")
+        self._topics.append(topic)
+        return len(self._topics) - 1
 
     def event_ids(self, raised_by: str) -> list[str]:
         """Ids to look at, the one that raised the alert first, then telling ones, newest first."""
@@ -70,19 +81,19 @@ class Trail:
 
     def positions(self) -> list[Position]:
         """Ranges of offsets that contain the window's exchanges, by topic and partition."""
-        return [
-            Position(topic, partition, first, last)
-            for (topic, partition), (first, last) in sorted(self._positions.items())
+        found = [
+            Position(self._topics[key >> 32], key & _PARTITION, first, first + span)
+            for key, first, span in zip(self._keys, self._firsts, self._spans, strict=True)
         ]
+        return sorted(found, key=lambda position: (position.topic, position.partition))
 
     def snapshot(self) -> list[Any]:
         """Ids, topics, and packed positions."""
-        topics = self._topics()
         packed = b"".join(
-            _row.pack(topics.index(topic), partition, first, last - first)
-            for (topic, partition), (first, last) in self._positions.items()
+            _row.pack(key >> 32, key & _PARTITION, first, span)
+            for key, first, span in zip(self._keys, self._firsts, self._spans, strict=True)
         )
-        return [list(self._marked), list(self._others), topics, packed]
+        return [list(self._marked), list(self._others), list(self._topics), packed]
 
     def restore(self, state: Any) -> None:
         """Replace the state by a snapshot's; raises `StateError`."""
@@ -90,15 +101,18 @@ class Trail:
         marked = _ids(marked, _MARKED, _MARKED_BYTES)
         others = _ids(others, _OTHERS, _OTHERS_BYTES)
         topics = _ids(topics, _POSITIONS, _TOPICS_BYTES)
-        positions: dict[tuple[str, int], list[int]] = {}
         packed = plain.raw(packed, _row.size * _POSITIONS, "evidence.positions", multiple_of=_row.size)
-        for topic, partition, first, length in _row.iter_unpack(packed):
-            if topic >= len(topics) or first > _LAST_OFFSET - length:
+        keys, firsts, spans = array("q"), array("q"), array("I")
+        for topic, partition, first, span in _row.iter_unpack(packed):
+            if topic >= len(topics) or first > _LAST_OFFSET - span:
                 raise StateError("evidence: saved position points nowhere")
-            positions[topics[topic], partition] = [first, first + length]
-        if len(positions) * _row.size != len(packed) or len(set(topics)) != len(topics):
+            keys.append(topic << 32 | partition)
+            firsts.append(first)
+            spans.append(span)
+        if len(set(keys)) < len(keys) or len(set(topics)) < len(topics):
             raise StateError("evidence: saved positions repeat")
-        self._marked, self._others, self._positions = marked, others, positions
+        self._marked, self._others, self._topics = marked, others, topics
+        self._keys, self._firsts, self._spans = keys, firsts, spans
 
 
 def _keep(ids: list[str], event_id: str, most: int, most_bytes: int) -> None:
@@ -106,8 +120,10 @@ def _keep(ids: list[str], event_id: str, most: int, most_bytes: int) -> None:
     ids.append(event_id)
     if len(ids) > most:
         del ids[0]
-    while len("".join(ids).encode("utf-8", "replace")) > most_bytes:
-        del ids[0]
+    joined = "".join(ids)
+    size = len(joined) if joined.isascii() else len(joined.encode("utf-8", "replace"))
+    while size > most_bytes:
+        size -= len(ids.pop(0).encode("utf-8", "replace"))
 
 
 def _ids(value: Any, most: int, most_bytes: int) -> list[str]:

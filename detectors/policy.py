@@ -131,37 +131,49 @@ class Finding:
 
 
 class Memory:
-    """Alerts already raised on one account, the last of each kind; 18 bytes each."""
+    """Alerts already raised on one account, the last of each kind.
 
-    __slots__ = ("_alerts",)
+    Kept packed, 18 bytes each: it is read only where an alert is due.
+    """
+
+    __slots__ = ("_packed",)
 
     def __init__(self) -> None:
-        self._alerts: dict[int, tuple[int, int, float]] = {}  # kind -> time, severity, score
+        self._packed = b""
+
+    def _alerts(self) -> dict[int, tuple[int, int, float]]:
+        """Kind -> time, severity, score."""
+        return {
+            kind: (at_ms, severity, score)
+            for kind, at_ms, severity, score in _memory.iter_unpack(self._packed)
+        }
 
     def quiet(self, kind: str, severity: str, at_ms: int, period_ms: int) -> bool:
         """Whether an alert of this kind and severity would only repeat one of the quiet period."""
-        before = self._alerts.get(KINDS.index(kind))
+        before = self._alerts().get(KINDS.index(kind))
         return (
             before is not None and at_ms - before[0] < period_ms and SEVERITIES.index(severity) <= before[1]
         )
 
     def remember(self, kind: str, severity: str, at_ms: int, score: float) -> None:
         """Note an alert."""
-        self._alerts[KINDS.index(kind)] = (at_ms, SEVERITIES.index(severity), score)
+        alerts = self._alerts()
+        alerts[KINDS.index(kind)] = (at_ms, SEVERITIES.index(severity), score)
+        self._packed = b"".join(_memory.pack(one, *alert) for one, alert in sorted(alerts.items()))
 
     def snapshot(self) -> bytes:
         """Packed: kind, time, severity, score."""
-        return b"".join(_memory.pack(kind, *alert) for kind, alert in sorted(self._alerts.items()))
+        return self._packed
 
     def restore(self, state: Any) -> None:
         """Replace the state by a snapshot's; raises `StateError`."""
         packed = plain.raw(state, _memory.size * len(KINDS), "alert memory", multiple_of=_memory.size)
-        alerts = {}
-        for kind, at_ms, severity, score in _memory.iter_unpack(packed):
-            if kind >= len(KINDS) or kind in alerts or severity >= len(SEVERITIES) or not 0 <= score <= 1:
+        last = -1
+        for kind, _, severity, score in _memory.iter_unpack(packed):
+            if not last < kind < len(KINDS) or severity >= len(SEVERITIES) or not 0 <= score <= 1:
                 raise StateError("alert memory: saved alert is not possible")
-            alerts[kind] = (at_ms, severity, score)
-        self._alerts = alerts
+            last = kind
+        self._packed = packed
 
 
 class Policy:

@@ -10,9 +10,9 @@ from detectors.primitives.moments import RunningVariance
 def expected_bits(chars: int) -> float:
     """Bits per byte that ordinary text of `chars` characters has: short texts cannot use many bytes.
 
-    4.45 - 4.1 / chars ** 0.55, fitted once to ordinary prompts of 10 to 8,000 characters.
+    4.8 - 5.9 / chars ** 0.49, fitted to the medians of 29,000 ordinary prompts of 8 to 8,000 characters.
     """
-    return 4.45 - 4.1 / max(chars, 8) ** 0.55
+    return 4.8 - 5.9 / max(chars, 8) ** 0.49
 
 
 class Entropy:
@@ -32,14 +32,14 @@ class Entropy:
     >>> for _ in range(4):
     ...     entropy.learn_one(Observation("a", "e", chars=1000, entropy=4.9))
     >>> round(entropy.score_one(), 2)
-    0.54
+    0.3
     """
 
     __slots__ = ("_bits",)
 
     spec = Spec(
         id="entropy",
-        version=1,
+        version=2,
         high="high_entropy",
         low="templated_harvest",
         reads=("entropy", "chars"),

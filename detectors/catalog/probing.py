@@ -1,6 +1,7 @@
 """Probing: request parameters and repeats that read out the model's probabilities instead of its answers."""
 
-from typing import Any
+import struct
+from array import array
 
 from detectors.base import Plain, Spec
 from detectors.errors import StateError
@@ -63,7 +64,7 @@ class Probing:
     6.667
     """
 
-    __slots__ = ("_bias", "_ceilings", "_recent", "_shares", "_temperature", "_usable")
+    __slots__ = ("_bias", "_ceilings", "_recent", "_sampled", "_shares", "_temperature", "_usable")
 
     spec = Spec(
         id="probing",
@@ -77,12 +78,13 @@ class Probing:
     def __init__(self, *, ceilings: tuple[float, ...] | None = None) -> None:
         self._ceilings = checked_ceilings(ceilings or DEFAULT_CEILINGS, len(FACETS), self.spec.id)
         self._shares = MarkShares(self._ceilings)
-        self._recent: dict[int, int] = {}  # prompt -> its sampling, oldest first
+        # Prompts, oldest first, and their sampling: arrays, because a dict takes two kilobytes.
+        self._recent, self._sampled = array("I"), array("I")
         self._temperature = self._bias = 0  # of the previous request; 0 is absent
         self._usable = False
 
     def score_one(self) -> float | None:
-        """Sum over facets; None while no exchange had text or parameters."""
+        """Largest share over its ceiling; None while no exchange had text or parameters."""
         return self._shares.largest() if self._usable else None
 
     def learn_one(self, seen: Observation) -> None:
@@ -115,12 +117,15 @@ class Probing:
         prompt = seen.prompt & 0xFFFFFFFF  # enough to tell 16 prompts apart
         if prompt:
             sampling = (heat ^ (choices << 20) ^ (seen.logit_bias << 1)) & 0xFFFFFFFF
-            before = self._recent.pop(prompt, None)
-            if before is not None:
-                facets |= _REPEAT if before == sampling else _REPEAT | _RESAMPLED
-            elif len(self._recent) >= _RECENT:
-                del self._recent[next(iter(self._recent))]
-            self._recent[prompt] = sampling
+            recent, sampled = self._recent, self._sampled
+            if prompt in recent:
+                place = recent.index(prompt)
+                facets |= _REPEAT if sampled[place] == sampling else _REPEAT | _RESAMPLED
+                del recent[place], sampled[place]
+            elif len(recent) >= _RECENT:
+                del recent[0], sampled[0]
+            recent.append(prompt)
+            sampled.append(sampling)
         return facets
 
     def shares(self) -> tuple[float, ...]:
@@ -140,10 +145,8 @@ class Probing:
 
     def snapshot(self) -> Plain:
         """Previous request, recent prompts, shares."""
-        recent = b"".join(
-            prompt.to_bytes(4, "little") + sampling.to_bytes(4, "little")
-            for prompt, sampling in self._recent.items()
-        )
+        pairs = zip(self._recent, self._sampled, strict=True)
+        recent = b"".join(struct.pack("<II", *pair) for pair in pairs)
         return [self._usable, self._temperature, self._bias, recent, self._shares.snapshot()]
 
     def restore(self, state: Plain) -> None:
@@ -154,13 +157,11 @@ class Probing:
         temperature = plain.integer(temperature, 0, 0x10000, "probing.temperature")
         bias = plain.integer(bias, 0, (1 << 64) - 1, "probing.bias")
         packed = plain.raw(recent, 8 * _RECENT, "probing.recent", multiple_of=8)
-        prompts: dict[int, Any] = {
-            int.from_bytes(packed[at : at + 4], "little"): int.from_bytes(packed[at + 4 : at + 8], "little")
-            for at in range(0, len(packed), 8)
-        }
-        if 0 in prompts or len(prompts) * 8 != len(packed):
+        numbers = array("I", struct.unpack(f"<{len(packed) // 4}I", packed))
+        prompts, sampled = numbers[::2], numbers[1::2]
+        if 0 in prompts or len(set(prompts)) < len(prompts):
             raise StateError("probing: saved prompts repeat or are empty")
         fresh = MarkShares(self._ceilings)
         fresh.restore(shares)
         self._usable, self._temperature, self._bias = usable, temperature, bias
-        self._recent, self._shares = prompts, fresh
+        self._recent, self._sampled, self._shares = prompts, sampled, fresh

@@ -24,6 +24,9 @@ def integer(value: Any, low: int, high: int, name: str) -> int:
 
 def number(value: Any, name: str, low: float = -1e300, high: float = 1e300) -> float:
     """A finite float in [low, high]; an int is accepted because encoders may shorten 2.0 to 2."""
+    # Whole numbers beyond 2**53 no encoder makes of a float.
+    if type(value) is int and abs(value) > MOST_EVENTS:
+        value = None
     if type(value) not in (int, float) or not math.isfinite(value) or not low <= value <= high:
         raise StateError(f"{name}: saved value must be a number in [{low:g}, {high:g}], not {value!r:.60}")
     return float(value)

@@ -22,9 +22,11 @@ class Careless:
 
     spec = Spec(id="careless", version=1, high="coverage_seeking", reads=("chars",), unit="prompts")
 
-    def __init__(self, *, score=float, state=lambda n: n, learns=True, shared=None):
+    def __init__(
+        self, *, score=float, state=lambda n: n, learns=True, shared=None, said=None, restless=False
+    ):
         self.n, self._score, self._state, self._learns = 0, score, state, learns
-        self._shared = shared
+        self._shared, self._said, self._restless = shared, said, restless
 
     def learn_one(self, seen):
         if self._learns:
@@ -35,16 +37,25 @@ class Careless:
     def score_one(self):
         if self._shared is not None:
             return float(len(self._shared))
+        if self._restless:
+            self.n += 1
         return self._score(self.n)
 
     def explain(self, score, typical):
-        return f"{score:.1f} prompts, usually {typical:.1f}."
+        return self._said or f"{score:.1f} prompts so far, which is usually {typical:.1f}."
 
     def snapshot(self):
         return self._state(self.n)
 
     def restore(self, state):
         self.n = state
+
+
+# With a stream on which it should separate, and one that reads what there is not.
+SPECS = (
+    dataclasses.replace(Careless.spec, id="coverage"),
+    dataclasses.replace(Careless.spec, reads=("telepathy",)),
+)
 
 
 @pytest.mark.parametrize(
@@ -56,11 +67,22 @@ class Careless:
         (checks.state_is_plain_and_bounded, lambda _: Careless(state=lambda n: b"x" * 10_000)),
         (checks.state_is_plain_and_bounded, lambda _: Careless(state=lambda n: object())),
         (checks.restores_in_mid_stream, lambda _: Careless(state=lambda n: 0)),
+        (checks.scoring_changes_nothing, lambda _: Careless(restless=True)),
+        (checks.abstains_without_its_fields, lambda _: Careless()),
+        (checks.separates, lambda _: Careless(learns=False)),
+        (checks.explains_in_one_sentence, lambda _: Careless(said="It is odd.")),
+        (checks.specification_is_whole, lambda _: Careless()),
     ],
 )
 def test_the_checks_catch_a_bad_detector(check, make):
     with pytest.raises((DetectorError, TypeError)):
-        check(Entry(Careless.spec, make))
+        check(Entry(SPECS[check is checks.specification_is_whole], make))
+
+
+def test_every_check_is_shown_to_catch_something():
+    marks = test_the_checks_catch_a_bad_detector.pytestmark
+    shown = {check for check, _ in next(mark for mark in marks if mark.name == "parametrize").args[1]}
+    assert shown == set(checks.ALL)
 
 
 def test_ids_are_unique():

@@ -32,3 +32,8 @@ ABSENT = float("nan")
 )
 def test_compressibility(stream, low, high, why):
     assert within(last_score(Compressibility(), stream), low, high), why
+
+
+def test_only_what_was_compressed_counts_as_length():
+    # Two kibibytes of a prompt are compressed, so longer prompts have the ratio of those.
+    assert expected_ratio(2048) == expected_ratio(8000)
