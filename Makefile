@@ -7,7 +7,6 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 OUT := .cache/evaluate
 ARGS ?=
-DATA ?=
 
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -55,11 +54,15 @@ fmt: $(STAMP) ## Put style and formatting right, as far as that goes by itself
 bench: $(STAMP) ## Measure speed, latency and state size, as ratios to a floor of the same run
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-evaluate: $(STAMP) ## Measure detection on labelled traffic (DATA=directory of prompt files; else built in)
+ifdef DATA
+evaluate: $(STAMP) ## Measure detection (DATA=directory of prompt files: every source left out once; else built in)
+	@$(BIN)/python -m benchmarks.detection --prompts "$(DATA)" --out $(OUT) $(ARGS)
+else
+evaluate: $(STAMP)
 	@mkdir -p $(OUT)
-	@$(BIN)/extraction-detector simulate $(if $(DATA),--prompts "$(DATA)") \
-	  --out $(OUT)/events.jsonl.gz --labels $(OUT)/labels.csv
+	@$(BIN)/extraction-detector simulate --out $(OUT)/events.jsonl.gz --labels $(OUT)/labels.csv
 	@$(BIN)/extraction-detector evaluate $(OUT)/events.jsonl.gz --labels $(OUT)/labels.csv $(ARGS)
+endif
 
 profile: $(STAMP) ## Make the reference population anew (DATA=directory of prompt files; else built in)
 	@$(BIN)/python -m benchmarks.profile $(if $(DATA),--prompts "$(DATA)") $(ARGS)

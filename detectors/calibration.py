@@ -24,6 +24,7 @@ import msgspec
 
 from detectors.base import Spec
 from detectors.errors import ConfigError, require
+from detectors.observe.purpose import BUCKETS, MOST_KINDS, PurposeModel
 from detectors.registry import ENTRIES, Ceilings, make_all
 
 LOOKS = (8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
@@ -42,7 +43,7 @@ WEIGHTS = (1.0, 0.5, 0.25)
 """Of the largest surprises, which are added up, largest first. Most attacks show in one to three
 statistics; further ones add the noise of accounts that are a little odd in everything."""
 
-FORMAT = 1
+FORMAT = 2
 _LN_10 = math.log(10.0)
 _TWO_SIDES = math.log10(2.0)
 _MEDIAN = LEVELS.index(0.5)
@@ -89,11 +90,12 @@ class EverTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Shares(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Shares of exchanges that hardly any ordinary account exceeds; see `registry.Ceilings`."""
+    """What hardly any ordinary account exceeds; see `registry.Ceilings`."""
 
     elicitation: tuple[float, ...]
     benchmark: tuple[float, ...]
     probing: tuple[float, ...]
+    purpose: tuple[float, ...]
 
 
 class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -121,6 +123,7 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     levels: tuple[float, ...]
     ever_levels: tuple[float, ...]
     ceilings: Shares
+    purposes: PurposeModel
     detectors: dict[str, DetectorTables]
     ever: EverTable
     provenance: Provenance
@@ -163,7 +166,8 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def for_detectors(self) -> Ceilings:
         """What detectors are made with."""
-        return Ceilings(self.ceilings.elicitation, self.ceilings.benchmark, self.ceilings.probing)
+        known = self.ceilings
+        return Ceilings(known.elicitation, known.benchmark, known.probing, known.purpose, self.purposes.kinds)
 
     def surprise(self, detector: str, look: int, score: float) -> tuple[float, float]:
         """How rare a score this low, and one this high, is at a look: -log10 p, both >= 0."""
@@ -299,6 +303,7 @@ def _problems(profile: Profile) -> list[str]:
     ):
         if tuple(given) != wanted:
             found.append(f"`{name}` must be {list(wanted)}")
+    found += _purpose_problems(profile.purposes, profile.ceilings.purpose)
     found += _ceiling_problems(profile.for_detectors)
     found += _table_problems(profile.detectors)
     ever = profile.ever
@@ -309,6 +314,19 @@ def _problems(profile: Profile) -> list[str]:
     ):
         found.append("`ever` must have ascending finite evidence, one per level, and a positive scale")
     return found
+
+
+def _purpose_problems(model: PurposeModel, limits: Sequence[float]) -> list[str]:
+    kinds = len(model.kinds)
+    numbers = (*model.bias, *model.scale)
+    if (
+        kinds > MOST_KINDS
+        or {len(model.bias), len(model.scale), len(limits)} != {kinds}
+        or len(model.weights) != BUCKETS * kinds
+        or not all(map(math.isfinite, numbers))
+    ):
+        return [f"`purposes` and its limits must be for the same kinds, at most {MOST_KINDS}, and finite"]
+    return []
 
 
 def _ceiling_problems(ceilings: Ceilings) -> list[str]:

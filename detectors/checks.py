@@ -6,6 +6,7 @@ a detector leaves its input alone needs no check.
 
 import math
 import random
+import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
@@ -14,7 +15,7 @@ from detectors.base import Detector, Plain, learn_then_score
 from detectors.catalog.benchmark import Benchmark
 from detectors.catalog.elicitation import Elicitation
 from detectors.errors import DetectorError, StateError
-from detectors.observation import FLAG_LOGIT_BIAS, FLAG_LOGPROBS, VOCABULARY_SAMPLE, Observation
+from detectors.observation import FLAG_LOGIT_BIAS, FLAG_LOGPROBS, PURPOSES, VOCABULARY_SAMPLE, Observation
 from detectors.observe.marks import MARKS
 from detectors.registry import Ceilings, Entry
 
@@ -55,6 +56,11 @@ def words(rng: random.Random, vocabulary: int, count: int = VOCABULARY_SAMPLE) -
     return b"".join(word.to_bytes(2, "little") for word in drawn).ljust(2 * VOCABULARY_SAMPLE, b"\0")
 
 
+def purpose(*steps: int) -> bytes:
+    """Log-odds of the first kinds in an observation's encoding; those of other kinds are unknown."""
+    return struct.pack(f"{PURPOSES}b", *steps, *[-128] * (PURPOSES - len(steps)))
+
+
 def mark(*families: str) -> int:
     """Bits of mark families."""
     return sum(1 << MARKS.index(family) for family in families)
@@ -78,6 +84,7 @@ def ordinary(seed: int, count: int) -> Iterator[Observation]:
             prefix=rng.randrange(1, 200),
             suffix=rng.randrange(1, 400),
             layout=rng.randrange(1, 200),
+            purpose=purpose(-rng.randrange(100)),
             bucket=rng.randrange(60) * 41,
             vocabulary=words(rng, 400, 8),
             marks=mark("step_by_step") if rng.random() < 0.01 else 0,
@@ -112,6 +119,7 @@ UNUSUAL: dict[str, Callable[[int], list[Observation]]] = {
             flags=FLAG_LOGIT_BIAS | FLAG_LOGPROBS, logit_bias=i + 1, max_tokens=1, prompt=9
         ),
     ),
+    "purpose": lambda n: _changed(n, lambda _, __, o: o._replace(purpose=purpose(70))),
     "template": lambda n: _changed(n, lambda _, __, o: o._replace(prefix=3, layout=3)),
     "vocabulary": lambda n: _changed(n, lambda rng, __, o: o._replace(vocabulary=words(rng, 60_000, 8))),
 }
@@ -135,6 +143,7 @@ def hostile(count: int) -> Iterator[Observation]:
             layout=rng.getrandbits(64) | 1 << 63,
             bucket=i * 4 % 4096 + i * 4 // 4096,
             vocabulary=rng.randbytes(2 * VOCABULARY_SAMPLE),
+            purpose=purpose(*([127] * PURPOSES)) if i % 3 else purpose(*([-127] * PURPOSES)),
             marks=0xFFFFFFFF if i % 3 else 0,
             chars=0xFFFFFFFF,
             words=0xFFFFFFFF,

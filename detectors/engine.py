@@ -143,9 +143,20 @@ class Engine:
             self._next_window(account)
         return alert
 
-    def _look(self, account: Account, look: int, seen: Observation) -> Alert | None:
+    def assess(self, account: Account, look: int) -> tuple[float, list[Reading]]:
+        """Share of ordinary accounts that ever get as far as this one is, and its detectors' readings.
+
+        Parameters
+        ----------
+        account : Account
+            With as many exchanges in its window as `LOOKS[look]`.
+        look : int
+        """
         readings = read(self._profile, look, [detector.score_one() for detector in account.detectors])
-        share = self._profile.share_reaching(evidence_of([reading.weight for reading in readings]))
+        return self._profile.share_reaching(evidence_of([reading.weight for reading in readings])), readings
+
+    def _look(self, account: Account, look: int, seen: Observation) -> Alert | None:
+        share, readings = self.assess(account, look)
         if share > self._settings.budget:
             return None
         by_id = {detector.spec.id: detector for detector in account.detectors}

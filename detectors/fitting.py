@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,15 +28,22 @@ from detectors.calibration import (
 from detectors.catalog.benchmark import Benchmark
 from detectors.catalog.elicitation import Elicitation
 from detectors.catalog.probing import Probing
+from detectors.catalog.purpose import LEAST, Purpose
 from detectors.errors import require
 from detectors.observation import Observation
+from detectors.observe.purpose import NO_PURPOSES, PurposeModel
 from detectors.primitives.families import FamilyShares
 from detectors.registry import ENTRIES, Ceilings, make_all
 
+_AS_IT_IS = Tail(tuple(-math.log10(1.0 - level) for level in LEVELS), 1.0 / math.log(10.0))
+_PURPOSE = [entry.spec.id for entry in ENTRIES].index(Purpose.spec.id)
 _ENOUGH_FOR_SHARES = 32
 _HARDLY_ANY = 0.998
 _DIGITS = 6  # significant digits that are written, so that a fit is the same on every machine
 _FEWEST = 20  # accounts at a look, below which 5 % tails mean nothing
+_MOST_OF_A_SOURCE = 0.95
+_FARTHEST_AHEAD = 1.0  # log-odds
+_LOWEST = 10.0  # log-odds; stands for accounts without any text that was read
 _GRAIN = 0.25  # of evidence, in powers of ten: less than this is below what tables resolve
 
 
@@ -86,14 +93,53 @@ def ceilings(accounts: Iterable[Iterable[Observation]]) -> Ceilings:
             for name, detector in detectors.items():
                 shares[name].append(detector.shares())
     require(bool(shares["probing"]), f"fit: no account has {_ENOUGH_FOR_SHARES} exchanges")
-    return Ceilings(
-        **{name: tuple(map(_ceiling, zip(*found, strict=True))) for name, found in shares.items()}
+    elicitation, benchmark, probing = (
+        tuple(map(_ceiling, zip(*shares[name], strict=True)))
+        for name in ("elicitation", "benchmark", "probing")
     )
+    return Ceilings(elicitation, benchmark, probing)
 
 
 def _ceiling(shares: Sequence[float]) -> float:
     """Never below one in twenty: a smaller share is what chance does to an account of some 30 exchanges."""
     return _rounded(max(float(np.quantile(shares, _HARDLY_ANY)), 0.05))
+
+
+def purpose_reach(observations: Iterable[Observation], kinds: int) -> tuple[float, ...]:
+    """Largest mean log-odds of each kind that an account ever shows at a look."""
+    detector, most = Purpose(), (-math.inf,) * kinds
+    for n, seen in enumerate(itertools.islice(observations, LOOKS[-1]), start=1):
+        detector.learn_one(seen)
+        if n in LOOKS and detector.score_one() is not None:
+            most = tuple(map(max, most, detector.means()))
+    return most
+
+
+def purpose_limits(reached: Mapping[str, Sequence[Sequence[float]]], kinds: int) -> tuple[float, ...]:
+    """Mean log-odds that ordinary accounts stay below, also those of a source that is not known yet.
+
+    Per kind, the 95 % quantile over the accounts of each source, and of these the largest plus its
+    distance to the second largest: where one source is far ahead of the others, the next may be as
+    far ahead of it (Robson and Whitlock, Estimation of a truncation point, 1964). The distance counts
+    for one unit at most, and no limit is below `LEAST`.
+
+    Parameters
+    ----------
+    reached : mapping of str to sequence of sequence of float
+        By source, `purpose_reach` of its accounts, read with weights that were learned without it.
+    kinds : int
+    """
+    if not kinds:
+        return ()
+    by_source = [
+        np.quantile(np.maximum(np.array(accounts), -_LOWEST), _MOST_OF_A_SOURCE, axis=0)
+        for _, accounts in sorted(reached.items())
+        if len(accounts)
+    ]
+    require(len(by_source) > 1, "fit: limits of purposes need ordinary accounts of at least two sources")
+    ordered = np.sort(np.array(by_source), axis=0)
+    limits = ordered[-1] + np.minimum(ordered[-1] - ordered[-2], _FARTHEST_AHEAD)
+    return tuple(_rounded(max(float(limit), LEAST)) for limit in limits)
 
 
 def trajectory(group: str, observations: Iterable[Observation], limits: Ceilings) -> Trajectory:
@@ -108,7 +154,12 @@ def trajectory(group: str, observations: Iterable[Observation], limits: Ceilings
 
 
 def fit(
-    reference: Sequence[Trajectory], limits: Ceilings, *, version: str, provenance: Provenance
+    reference: Sequence[Trajectory],
+    limits: Ceilings,
+    *,
+    version: str,
+    provenance: Provenance,
+    purposes: PurposeModel = NO_PURPOSES,
 ) -> Profile:
     """The profile of reference accounts: a function of its arguments alone.
 
@@ -130,6 +181,8 @@ def fit(
         Named on alerts.
     provenance : Provenance
         What the accounts were made of.
+    purposes : PurposeModel, optional
+        With which texts will be read.
 
     Raises
     ------
@@ -146,6 +199,8 @@ def fit(
         for account in np.flatnonzero(member):
             surprises[account] = _surprises(others, scores[account])
     tails = _tails(surprises)
+    # Its scores are those of accounts whose source was left out already, of weights and of limits.
+    tails[_PURPOSE] = _AS_IT_IS
     evidence = np.array([_evidence(tails, _surprises(tables, account)) for account in scores])
     return Profile(
         format=FORMAT,
@@ -153,7 +208,10 @@ def fit(
         looks=LOOKS,
         levels=LEVELS,
         ever_levels=EVER_LEVELS,
-        ceilings=Shares(limits.elicitation or (), limits.benchmark or (), limits.probing or ()),
+        ceilings=Shares(
+            limits.elicitation or (), limits.benchmark or (), limits.probing or (), limits.purpose or ()
+        ),
+        purposes=purposes,
         detectors={
             entry.spec.id: DetectorTables(entry.spec.version, looks, tail)
             for entry, looks, tail in zip(ENTRIES, tables, tails, strict=True)
@@ -231,7 +289,7 @@ def _tails(surprises: Any) -> list[Tail]:
     for column in range(len(ENTRIES)):
         known = surprises[:, :, column][~np.isnan(surprises[:, :, column])]
         if not len(known):
-            tails.append(Tail(tuple(-math.log10(1.0 - level) for level in LEVELS), 1.0 / math.log(10.0)))
+            tails.append(_AS_IT_IS)
             continue
         quantiles = tuple(_rounded(float(q)) for q in np.quantile(known, LEVELS))
         tails.append(Tail(quantiles, _scale(known - quantiles[-1], _GRAIN)))

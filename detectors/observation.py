@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-ROW_VERSION = 1
+ROW_VERSION = 2
 SKETCH_DIMENSIONS = 64
 VOCABULARY_SAMPLE = 16
 COVERAGE_BUCKETS = 4096
+PURPOSES = 8
 
 # Bits of `flags`: which request parameters were set.
 FLAG_LOGPROBS = 1
@@ -47,6 +48,7 @@ ROW = np.dtype(
             f"V{SKETCH_DIMENSIONS}",
         ),  # int8[64], projected words and pairs, unit length times 127
         ("vocabulary", f"V{2 * VOCABULARY_SAMPLE}"),  # uint16[16], consistent sample of word hashes, 0 = none
+        ("purpose", f"V{PURPOSES}"),  # int8[8], log-odds x 20 of each kind of query set, -128 = unknown
         ("marks", "<u4"),  # elicitation marks, one bit per family, see observe/marks
         ("chars", "<u4"),  # length of the new text, characters
         ("words", "<u4"),  # words read of it
@@ -93,7 +95,7 @@ class Observation(NamedTuple):
     """One exchange as detectors see it: the fields of `ROW`, with the account's and event's ids before them.
 
     Hashes are plain ints (0 = absent), counts are `ABSENT` when the event did not carry them, floats
-    are NaN then; `sketch` and `vocabulary` are the raw bytes of their arrays.
+    are NaN then; `sketch`, `vocabulary` and `purpose` are the raw bytes of their arrays.
     """
 
     account: str
@@ -111,6 +113,7 @@ class Observation(NamedTuple):
     bucket: int = 0
     sketch: bytes = bytes(SKETCH_DIMENSIONS)
     vocabulary: bytes = bytes(2 * VOCABULARY_SAMPLE)
+    purpose: bytes = b"\x80" * PURPOSES
     marks: int = 0
     chars: int = 0
     words: int = 0

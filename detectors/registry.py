@@ -11,23 +11,30 @@ from detectors.catalog.coverage import Coverage
 from detectors.catalog.elicitation import Elicitation
 from detectors.catalog.entropy import Entropy
 from detectors.catalog.probing import Probing
+from detectors.catalog.purpose import Purpose
 from detectors.catalog.template import Template
 from detectors.catalog.vocabulary import Vocabulary
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Ceilings:
-    """Shares of exchanges that hardly any ordinary account exceeds; part of a profile.
+    """What hardly any ordinary account exceeds; part of a profile.
 
     Attributes
     ----------
     elicitation, benchmark, probing : tuple of float or None
-        Per family or facet of the detector of this name; None for its own assumptions.
+        Shares of exchanges, per family or facet of the detector of this name; None for its own assumptions.
+    purpose : tuple of float or None
+        Mean log-odds per kind in `purposes`.
+    purposes : tuple of str
+        Kinds of query sets that weights were learned for.
     """
 
     elicitation: tuple[float, ...] | None = None
     benchmark: tuple[float, ...] | None = None
     probing: tuple[float, ...] | None = None
+    purpose: tuple[float, ...] | None = None
+    purposes: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -56,6 +63,7 @@ ENTRIES: tuple[Entry, ...] = checked(
         Entry(Elicitation.spec, lambda ceilings: Elicitation(ceilings=ceilings.elicitation)),
         Entry(Entropy.spec, lambda _: Entropy()),
         Entry(Probing.spec, lambda ceilings: Probing(ceilings=ceilings.probing)),
+        Entry(Purpose.spec, lambda known: Purpose(limits=known.purpose, kinds=known.purposes)),
         Entry(Template.spec, lambda _: Template()),
         Entry(Vocabulary.spec, lambda _: Vocabulary()),
     )

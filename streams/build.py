@@ -23,19 +23,24 @@ def build_engine(settings: Settings, key: bytes) -> Engine:
             allow=frozenset(detection.allow),
             key_fingerprint=key_fingerprint(key),
         ),
-        Profile.load(detection.profile) if detection.profile else Profile.load_default(),
+        _profile(settings),
     )
 
 
 def build_intake(settings: Settings, key: bytes) -> Intake:
     """The intake that `settings` describe, with hashes keyed by `key`."""
     return Intake(
-        Observer(key, text_chars=settings.ingest.text_chars),
+        Observer(key, text_chars=settings.ingest.text_chars, purposes=_profile(settings).purposes),
         EventLimits(max_bytes=settings.ingest.max_event_bytes, max_messages=settings.ingest.max_messages),
         lateness_ms=settings.ordering.lateness_ms,
         earliest_ms=int(settings.events.earliest.timestamp() * 1000),
         skew_ms=int(settings.events.clock_skew_s * 1000),
     )
+
+
+def _profile(settings: Settings) -> Profile:
+    path = settings.detection.profile
+    return Profile.load(path) if path else Profile.load_default()
 
 
 def build_limits(settings: Settings) -> Limits:

@@ -6,11 +6,13 @@ that are not listed here are left for measuring it. A provider does better with 
 ordinary accounts: see `detectors.fitting.fit`.
 """
 
+import dataclasses
 import gzip
 import json
+import random
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,9 +20,11 @@ import msgspec
 
 from detectors.calibration import Profile, Provenance, Source
 from detectors.events import RequestEvent
-from detectors.fitting import Trajectory, ceilings, fit, trajectory
+from detectors.fitting import Trajectory, ceilings, fit, purpose_limits, purpose_reach, trajectory
+from detectors.learning import Learner, PromptSet
 from detectors.observation import Observation, rows_to_observations
 from detectors.observe import Observer
+from detectors.observe.purpose import NO_PURPOSES, PurposeModel
 from detectors.registry import Ceilings
 from streams.errors import StreamsError
 from streams.simulate import BuiltinPrompts, FilePrompts, PromptSource, SimulationSpec, compose
@@ -34,8 +38,26 @@ LICENCES: Mapping[str, str] = {
     "hh_harmless_base_test": "MIT",
     "specstory_minsky": "MIT",
     "swe_agent_trajectories": "MIT",
+    "t0_p3_templates": "Apache-2.0",
 }
 """Benign sources that may go into a profile, with their licences."""
+
+QUERY_SETS: Mapping[str, str] = {
+    "bbh_cot_codedavinci": "MIT",
+    "glaive_toolcall_en": "Apache-2.0",
+    "gorilla_apibench_huggingface": "Apache-2.0",
+    "gorilla_apibench_tensorflowhub": "Apache-2.0",
+    "gorilla_apibench_torchhub": "Apache-2.0",
+    "gsm8k_train": "MIT",
+    "llm_adapters_math_cot": "ODC-By-1.0",
+    "mtbench_judge_single_zh": "Apache-2.0",
+    "mtbench_judge_vicuna_zh": "Apache-2.0",
+    "rllm_aime": "MIT",
+    "rllm_leetcode": "MIT",
+    "rllm_math": "MIT",
+    "rllm_zebra": "MIT",
+}
+"""Sets of prompts that models are distilled with, from which purposes may be learned, with their licences."""
 
 _ACCOUNTS: Mapping[str, int] = {
     "awesome_chatgpt_prompts": 45,
@@ -46,14 +68,25 @@ _ACCOUNTS: Mapping[str, int] = {
     "hh_harmless_base_test": 90,
     "specstory_minsky": 20,
     "swe_agent_trajectories": 20,
+    "t0_p3_templates": 1,
 }
 """Accounts made of each source, or of each template of it: by how much text there is, and fewer where
 it was selected or is one person's."""
 
-_BY_TEMPLATE = ("banking77_promptsource",)
+_BY_TEMPLATE = ("banking77_promptsource", "t0_p3_templates")
 """Sources of many customers: each template is a kind of account of its own."""
 
+NONSENSE = "nonsense"
+"""Kind of word salad. It needs no source: ordinary prompts with their words shuffled are that."""
+
 _BATCH = 2048
+_CHUNKS = 8  # of the templates of one source, left out together
+_LEARNED = 1200  # prompts of a source that are learned from: four runs of it
+_LEARNED_OF_A_TEMPLATE = 150
+_FEWEST_LEARNED = 20
+_SHUFFLED = 150
+_GENERATOR = "streams.simulate"
+_ANSWERS = ("agent_observation", "self_chat_tool_result")  # what tools answered says nothing about who asks
 _FOLDS = 20  # groups of accounts that are each a kind of their own: leaving out a twentieth is enough
 _FEWEST_ROWS = 64
 _MOST_EXCHANGES = 1100  # some accounts must use a whole window, or nothing is known of its later looks
@@ -68,12 +101,16 @@ class Part(NamedTuple):
         The kind: what is left out together when the profile is fitted. Empty: each account is its own.
     source : str
         Data set.
+    unit : str
+        What is left out when purposes are learned for these accounts: the data set, or a chunk of its
+        templates, where those come from many hands.
     prompts : PromptSource
     accounts, most_exchanges : int
     """
 
     group: str
     source: str
+    unit: str
     prompts: PromptSource
     accounts: int
     most_exchanges: int
@@ -103,29 +140,166 @@ def build_profile(
         The same for the same arguments and files.
     """
     with tempfile.TemporaryDirectory() as folder:
-        parts = [Part("", "streams.simulate", BuiltinPrompts(), accounts, _MOST_EXCHANGES)]
+        parts = [Part("", _GENERATOR, _GENERATOR, BuiltinPrompts(), accounts, _MOST_EXCHANGES)]
+        learner = None
         if directory is not None:
             parts += list(_file_parts(directory, Path(folder)))
+            learner = Learner([*prompt_sets(directory, {*LICENCES, *QUERY_SETS}), generated_prompts(seed)])
+        purposes = learner.learn() if learner else NO_PURPOSES
+        # What a source's accounts look like to weights that were learned from it says nothing.
+        unseen = {
+            part.unit: learner.learn(without=[part.unit]) if learner and part.group else purposes
+            for part in parts
+        }
         population = [
             (part, account)
             for number, part in enumerate(parts)
-            for account in ordinary_accounts(part, seed=seed * 1000 + number, key=key)
+            for account in ordinary_accounts(
+                part, seed=seed * 1000 + number, key=key, purposes=unseen[part.unit]
+            )
         ]
-    limits = ceilings(account for _, account in population)
-    return fit(
-        trajectories(population, limits), limits, version=version, provenance=_provenance(population, seed)
+    return fit_population(
+        population, purposes, version=version, provenance=_provenance(population, seed, purposes.kinds)
     )
 
 
-def trajectories(population: Sequence[tuple[Part, list[Observation]]], limits: Ceilings) -> list[Trajectory]:
-    """Scores of a population, each account under its group."""
+def fit_population(
+    population: Sequence[tuple[Part, list[Observation]]],
+    purposes: PurposeModel,
+    *,
+    version: str,
+    provenance: Provenance,
+) -> Profile:
+    """Fit a profile to ordinary accounts.
+
+    Parameters
+    ----------
+    population : sequence of Part and observations
+        Accounts; the purposes of each must have been read with weights learned without its source.
+    purposes : PurposeModel
+        Weights learned from all sources.
+    version, provenance
+        See `detectors.fitting.fit`.
+    """
+    kinds = len(purposes.kinds)
+    reached: dict[str, list[tuple[float, ...]]] = defaultdict(list)
+    for part, account in population:
+        reached[part.unit].append(purpose_reach(account, kinds))
+    limits = dataclasses.replace(
+        ceilings(account for _, account in population),
+        purpose=purpose_limits(reached, kinds),
+        purposes=purposes.kinds,
+    )
+    # Limits, too, are those of a time when the account's source was not known. Made-up traffic is no
+    # source that could have been unknown: what the generator's prose looks like says nothing about others.
+    recorded = {part.unit for part, _ in population if part.group}
+    unseen = {
+        unit: dataclasses.replace(
+            limits,
+            purpose=purpose_limits({name: of for name, of in reached.items() if name != unit}, kinds),
+        )
+        if kinds and unit in recorded
+        else limits
+        for unit in reached
+    }
+    return fit(
+        trajectories(population, unseen), limits, version=version, provenance=provenance, purposes=purposes
+    )
+
+
+def trajectories(
+    population: Sequence[tuple[Part, list[Observation]]], limits: Mapping[str, Ceilings]
+) -> list[Trajectory]:
+    """Scores of a population, each account under its group; `limits` by unit."""
     return [
-        trajectory(part.group or f"{part.source}/{number % _FOLDS}", account, limits)
+        trajectory(part.group or f"{part.source}/{number % _FOLDS}", account, limits[part.unit])
         for number, (part, account) in enumerate(population)
     ]
 
 
-def ordinary_accounts(part: Part, *, seed: int, key: bytes) -> list[list[Observation]]:
+def generated_prompts(seed: int) -> PromptSet:
+    """Ordinary prompts of the built-in generator: most of the reference, so they must look ordinary."""
+    spec = SimulationSpec(accounts=200, days=14, seed=seed, extraction_share=0, exchanges=20)
+    texts = [
+        event["messages"][-1]["content"]
+        for event in compose(spec, BuiltinPrompts())
+        if isinstance(event["messages"][-1]["content"], str)
+    ]
+    return PromptSet(_GENERATOR, "", "", _runs([text for text in texts if text], _LEARNED))
+
+
+def prompt_sets(directory: Path, sources: Collection[str]) -> list[PromptSet]:
+    """Labelled prompts of some sources to learn purposes from, and shuffled ones as word salad.
+
+    Parameters
+    ----------
+    directory : Path
+        Folder with prompt files.
+    sources : collection of str
+        Those to take.
+    """
+    texts: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+    for path in sorted(directory.glob("*.jsonl.gz")):
+        with gzip.open(path, "rt", encoding="utf-8") as lines:
+            for line in lines:
+                row = json.loads(line)
+                if row["source"] not in sources or row["label"] == "other_abuse" or not row["text"]:
+                    continue
+                if row["kind"] in _ANSWERS:
+                    continue
+                part = row.get("group") if row["source"] in _BY_TEMPLATE else None
+                kind = row["kind"] if row["label"] == "extraction" else ""
+                texts[row["source"], part or "", kind].append(row["text"])
+    sources_of: dict[str, set[str]] = defaultdict(set)
+    for source, _, kind in texts:
+        sources_of[kind].add(source)
+    found = []
+    unit_of = _units((source, part) for source, part, _ in texts)
+    for (source, part, kind), rows in sorted(texts.items()):
+        # Of a kind with one source nothing shows that the kind was learned and not the source.
+        alone = kind not in ("", NONSENSE) and len(sources_of[kind]) < 2
+        if len(rows) < _FEWEST_LEARNED or alone:
+            continue
+        taken = _runs(rows, _LEARNED_OF_A_TEMPLATE if part else _LEARNED)
+        unit = unit_of[source, part]
+        found.append(PromptSet(unit, part, kind, taken))
+        if not kind and not part:
+            rng = random.Random(f"shuffled/{source}")
+            salad = [_shuffled(text, rng) for text in taken[:_SHUFFLED]]
+            found.append(PromptSet(unit, part, NONSENSE, salad))
+    return found
+
+
+def _units(parts: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """By source and template, what is left out together: neighbours in the order of names share data."""
+    templates: dict[str, set[str]] = defaultdict(set)
+    for source, template in parts:
+        templates[source].add(template)
+    units = {}
+    for source, names in templates.items():
+        for number, name in enumerate(sorted(names)):
+            units[source, name] = f"{source}/{number * _CHUNKS // len(names)}" if name else source
+    return units
+
+
+def _runs(rows: list[str], most: int) -> list[str]:
+    """Four runs of neighbours, spread over the source, where it has more than is learned from."""
+    if len(rows) <= most:
+        return rows
+    run = most // 4
+    starts = [(len(rows) - run) * number // 3 for number in range(4)]
+    return [text for start in starts for text in rows[start : start + run]]
+
+
+def _shuffled(text: str, rng: random.Random) -> str:
+    words = text.split()
+    rng.shuffle(words)
+    return " ".join(words)
+
+
+def ordinary_accounts(
+    part: Part, *, seed: int, key: bytes, purposes: PurposeModel = NO_PURPOSES
+) -> list[list[Observation]]:
     """Observations of a part's accounts, in event-time order, by account id."""
     spec = SimulationSpec(
         accounts=part.accounts,
@@ -137,12 +311,14 @@ def ordinary_accounts(part: Part, *, seed: int, key: bytes) -> list[list[Observa
         min_exchanges=16,
         max_exchanges=part.most_exchanges,
     )
-    return [account for _, account in sorted(observed(spec, part.prompts, key).items())]
+    return [account for _, account in sorted(observed(spec, part.prompts, key, purposes).items())]
 
 
-def observed(spec: SimulationSpec, prompts: PromptSource, key: bytes) -> dict[str, list[Observation]]:
+def observed(
+    spec: SimulationSpec, prompts: PromptSource, key: bytes, purposes: PurposeModel = NO_PURPOSES
+) -> dict[str, list[Observation]]:
     """Observations of simulated traffic by account, each in event-time order."""
-    observer = Observer(key)
+    observer = Observer(key, purposes=purposes)
     accounts: dict[str, list[Observation]] = defaultdict(list)
     for events in _batches(spec, prompts):
         seen = rows_to_observations(
@@ -181,6 +357,7 @@ def _file_parts(directory: Path, folder: Path) -> Iterator[Part]:
         raise StreamsError(
             f"{directory}: no prompts of {', '.join(missing)}; give the folder that holds them"
         )
+    unit_of = _units(rows)
     for number, ((source, template), lines_of) in enumerate(sorted(rows.items())):
         if len(lines_of) < _FEWEST_ROWS:
             continue
@@ -191,21 +368,26 @@ def _file_parts(directory: Path, folder: Path) -> Iterator[Part]:
         yield Part(
             f"{source}/{template}" if template else source,
             source,
+            unit_of[source, template],
             FilePrompts(place),
             _ACCOUNTS[source],
             min(_MOST_EXCHANGES, len(lines_of)),
         )
 
 
-def _provenance(population: Sequence[tuple[Part, list[Observation]]], seed: int) -> Provenance:
+def _provenance(
+    population: Sequence[tuple[Part, list[Observation]]], seed: int, kinds: Sequence[str]
+) -> Provenance:
     count: dict[str, list[int]] = defaultdict(lambda: [0, 0])
     for part, account in population:
         count[part.source][0] += 1
         count[part.source][1] += len(account)
+    learned = tuple(Source(name, licence, 0, 0) for name, licence in sorted(QUERY_SETS.items()))
     return Provenance(
         built=f"streams.profile.build_profile, seed {seed}; kinds left out one by one",
         sources=tuple(
             Source(name, LICENCES.get(name, "Apache-2.0"), accounts, exchanges)
             for name, (accounts, exchanges) in sorted(count.items())
-        ),
+        )
+        + (learned if kinds else ()),
     )

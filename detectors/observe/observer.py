@@ -13,12 +13,13 @@ from detectors.events import RequestEvent
 from detectors.observation import FLAG_SYSTEM, FLAG_TRUNCATED, ROW, ROW_VERSION
 from detectors.observe import frames, marks
 from detectors.observe.fields import FieldReader, keyed
+from detectors.observe.purpose import NO_PURPOSES, PurposeModel, PurposeReader
 from detectors.observe.shape import ShapeReader
 from detectors.observe.text import Text, select
 from detectors.observe.topics import TopicSketcher
 from detectors.observe.words import WordHasher, join
 
-FEATURE_VERSION = 2
+FEATURE_VERSION = 3
 """Raised by whatever changes a number or hash in a row for the same event and key."""
 
 _COMPRESSED_BYTES = 2048  # of each text: enough to tell word salad from prose, at a bounded cost
@@ -39,6 +40,8 @@ class Observer:
         Secret that keys every hash and projection; at least one byte.
     text_chars : int
         Characters of new text read of an exchange, >= 1. Longer texts are cut and flagged.
+    purposes : PurposeModel, optional
+        Learned weights, from a profile; without, every purpose is unknown.
 
     Notes
     -----
@@ -47,7 +50,7 @@ class Observer:
     few megabytes whatever the size of a prompt. No text is kept from one call to the next.
     """
 
-    def __init__(self, key: bytes, *, text_chars: int = 8192) -> None:
+    def __init__(self, key: bytes, *, text_chars: int = 8192, purposes: PurposeModel = NO_PURPOSES) -> None:
         require(len(key) > 0, "observe: the key is empty; set hash_key")
         require(text_chars >= 1, f"observe: {text_chars=} must be >= 1")
         secret = hashlib.blake2b(key, person=b"observer", digest_size=32).digest()
@@ -56,6 +59,7 @@ class Observer:
         self._frames = frames.FrameReader(secret, self._hasher.number)
         self._marks = marks.MarkFinder(self._hasher)
         self._sketcher = TopicSketcher(self._hasher, secret)
+        self._purposes = PurposeReader(purposes)
         self._shapes = ShapeReader()
         self._fields = FieldReader(secret)
         self._prompt, self._system = keyed(secret, "prompt"), keyed(secret, "system")
@@ -65,7 +69,7 @@ class Observer:
         # at the next use, until it has seen a larger one freed. That costs a quarter of the time here.
         np.empty(_LARGER_THAN_ANY, dtype=np.uint8)
         # What decides a row besides the event. Compressed sizes may differ between versions of the library.
-        parts = (ROW_VERSION, FEATURE_VERSION, marks.VERSION, text_chars, zstandard.ZSTD_VERSION)
+        parts = (ROW_VERSION, FEATURE_VERSION, marks.VERSION, text_chars, zstandard.ZSTD_VERSION, purposes)
         self.fingerprint: str = hashlib.blake2b(
             repr(parts).encode(), key=secret, person=b"fingerprint", digest_size=8
         ).hexdigest()
@@ -105,6 +109,7 @@ class Observer:
         rows["simhash"], rows["bucket"] = topics.near, topics.bucket
         rows["sketch"] = topics.sketch.view(ROW["sketch"]).ravel()
         rows["vocabulary"] = self._sketcher.vocabulary(words).view(ROW["vocabulary"]).ravel()
+        rows["purpose"] = self._purposes.read(words, joined).view(ROW["purpose"]).ravel()
         shape = self._shapes.read(joined)
         for field, values in zip(shape._fields, shape, strict=True):
             rows[field] = values

@@ -164,6 +164,10 @@ class WordHasher:
             per_text=count,
         )
 
+    def rehash(self, texts: Texts, start: Ints, size: Ints) -> U64:
+        """Hashes, by this key, of stretches of texts that another key has divided; at least one byte each."""
+        return self._hash(texts.data, start, size)
+
     def _hash(self, data: Bytes, start: Ints, size: Ints) -> U64:
         folded = data | (((data - np.uint8(65)) < 26).view(np.uint8) << np.uint8(5))
         # The eight bytes from every place on. Indexed rather than taken: `take` would copy them all.

@@ -1,0 +1,142 @@
+"""Learns what prompts are for: labelled prompts in, weights out, a pure function of them.
+
+One logistic regression per kind of query set and view of the text, the kind against ordinary
+prompts, every source counting the same whatever its size. Per kind rather than for all together:
+what ordinary work one kind resembles says nothing about another.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import sparse
+
+from detectors.errors import require
+from detectors.observe.purpose import BUCKETS, FeatureReader, PurposeModel
+from detectors.observe.words import WordHasher, join
+
+_BATCH = 256
+_HALF = BUCKETS // 2
+_LARGEST = 127
+_REGULARISATION = 1e-5
+_EPOCHS = 6
+_FULL_WEIGHT = 300  # prompts of a source from which on it counts in full
+_TEMPLATE_WEIGHT = 0.15  # of a template among the many of one source
+
+
+class PromptSet(NamedTuple):
+    """Prompts of one source.
+
+    Attributes
+    ----------
+    source : str
+        Data set; what is left out together.
+    part : str
+        Template or category within it; may be empty.
+    kind : str
+        Kind of query set; empty for ordinary prompts.
+    texts : sequence of str
+    """
+
+    source: str
+    part: str
+    kind: str
+    texts: Sequence[str]
+
+
+class Learner:
+    """Labelled prompts, read once, from which weights are learned with any sources left out.
+
+    Parameters
+    ----------
+    prompts : sequence of PromptSet
+        Ordinary prompts and those of query sets; at least one of each.
+    text_chars : int
+        Characters read of each, as the observer will.
+
+    Raises
+    ------
+    ConfigError
+        Prompts of one label are missing.
+    """
+
+    def __init__(self, prompts: Sequence[PromptSet], *, text_chars: int = 8192) -> None:
+        self.kinds = tuple(sorted({one.kind for one in prompts} - {""}))
+        require(
+            bool(self.kinds) and any(not one.kind for one in prompts),
+            "learn: prompts of query sets and ordinary prompts are both needed",
+        )
+        rows = [features(one.texts, text_chars) for one in prompts]
+        matrix = sparse.vstack(rows, format="csr")
+        self._views = matrix[:, :_HALF].tocsr(), matrix[:, _HALF:].tocsr()
+        counts = [len(one.texts) for one in prompts]
+        self._set = np.repeat(np.arange(len(prompts)), counts)
+        self._prompts = list(prompts)
+
+    def learn(self, *, without: Collection[str] = ()) -> PurposeModel:
+        """Weights for every kind that has a source left.
+
+        Parameters
+        ----------
+        without : collection of str
+            Sources that must not be learned from.
+        """
+        biases, scales, columns = [], [], []
+        for kind in self.kinds:
+            bias, weights = self._fit(kind, without)
+            scale = max(float(np.abs(weights).max()), 1e-9) / _LARGEST
+            biases.append(float(f"{bias:.6g}"))
+            scales.append(float(f"{scale:.6g}"))
+            columns.append(np.rint(weights / scales[-1]).clip(-_LARGEST, _LARGEST).astype(np.int8))
+        return PurposeModel(self.kinds, tuple(biases), tuple(scales), np.stack(columns, axis=1).tobytes())
+
+    def _fit(self, kind: str, without: Collection[str]) -> tuple[float, Any]:
+        # Only fitting needs it, and it takes a second to import.
+        from sklearn.linear_model import SGDClassifier
+
+        weight = np.zeros(len(self._prompts))
+        label = np.array([one.kind == kind for one in self._prompts])
+        for at, one in enumerate(self._prompts):
+            if one.kind in ("", kind) and one.source not in without and one.texts:
+                share = _TEMPLATE_WEIGHT if one.part else min(1.0, (len(one.texts) / _FULL_WEIGHT) ** 0.5)
+                weight[at] = share / len(one.texts)
+        sizes = np.bincount(self._set, minlength=len(self._prompts))
+        for side in (label, ~label):
+            total = (weight[side] * sizes[side]).sum()
+            if not total:  # no source is left: what cannot be learned has no evidence
+                return -_NEVER, np.zeros(BUCKETS)
+            weight[side] /= total
+        each = weight[self._set]
+        used = np.flatnonzero(each)
+        bias, halves = 0.0, []
+        for view in self._views:
+            model = SGDClassifier(
+                loss="log_loss",
+                alpha=_REGULARISATION,
+                max_iter=_EPOCHS,
+                tol=None,
+                random_state=0,
+                average=True,
+            )
+            model.fit(view[used], label[self._set[used]], sample_weight=each[used] * len(used) / 2)
+            bias += float(model.intercept_[0]) / 2
+            halves.append(model.coef_[0] / 2)
+        return bias, np.concatenate(halves)
+
+
+_NEVER = 6.0
+
+
+def features(texts: Sequence[str], text_chars: int) -> Any:
+    """Features of texts as `PurposeReader` weighs them: sparse, shape (texts, buckets)."""
+    return sparse.vstack(list(_batches(texts, text_chars)), format="csr")
+
+
+def _batches(texts: Sequence[str], text_chars: int) -> Iterator[Any]:
+    hasher, reader = WordHasher(b"learning"), FeatureReader()
+    for low in range(0, len(texts), _BATCH):
+        batch = texts[low : low + _BATCH]
+        joined = join([text[:text_chars].encode("utf-8", "surrogatepass") for text in batch])
+        found = reader.read(hasher.words(joined), joined)
+        value = 1.0 / np.sqrt(np.maximum(found.words, 1))
+        yield sparse.csr_matrix((value[found.text], (found.text, found.bucket)), shape=(len(batch), BUCKETS))
