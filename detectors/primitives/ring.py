@@ -30,7 +30,10 @@ class RecentHashes:
     def add(self, digest: bytes) -> None:
         """Remember `digest` (eight bytes), forgetting the oldest when full."""
         at = self._next * 8
-        self._ring[at : at + 8] = digest
+        if at == len(self._ring):  # grown by hand: by itself it takes an eighth more than it needs
+            self._ring = bytearray(bytes(self._ring) + digest)
+        else:
+            self._ring[at : at + 8] = digest
         self._next = (self._next + 1) % self.size
 
     def snapshot(self) -> list[Any]:
