@@ -346,12 +346,13 @@ def evaluate(composer: Composer, prompts: Sequence[PromptSet], log: Callable[[st
         """The chunk of templates that an account's prompts are of, else its source."""
         return next((unit_of_text[text] for text in account.texts if text in unit_of_text), account.unit)
 
-    def inner(unit: str) -> int:
-        """Group in which a unit is left out when it is part of the reference."""
+    def inner(unit: str, fold: int) -> int:
+        """Group in which a unit of the reference is left out when another group is measured."""
         source, _, chunk = unit.partition("/")
         if source == SIMULATED:
             return FOLDS
-        return (group_of[source] + int(chunk or 0)) % FOLDS
+        group = (group_of[source] + int(chunk or 0)) % FOLDS
+        return group if group != fold else (group + 1) % FOLDS
 
     read: dict[tuple[int, int], list[bytes]] = {}
     models: dict[int, PurposeModel] = {}
@@ -359,7 +360,9 @@ def evaluate(composer: Composer, prompts: Sequence[PromptSet], log: Callable[[st
         if fold == left:
             continue
         model = learner.learn(
-            without={unit for unit in units if unit.split("/")[0] in out_of[fold] or inner(unit) == left}
+            without={
+                unit for unit in units if unit.split("/")[0] in out_of[fold] or inner(unit, fold) == left
+            }
         )
         read[fold, left] = composer.texts.purposes(model)
         if left < 0:
@@ -376,7 +379,7 @@ def evaluate(composer: Composer, prompts: Sequence[PromptSet], log: Callable[[st
             elif source.fold != fold:
                 unit = unit_of(account)
                 part = Part(unit, source.name, unit, BuiltinPrompts(), 0, 0)
-                purposes = read[fold, inner(unit)] if inner(unit) != fold else read[fold, (fold + 1) % FOLDS]
+                purposes = read[fold, inner(unit, fold)]
             else:
                 continue
             population.append((part, _with(account, purposes)))
