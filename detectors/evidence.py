@@ -29,30 +29,31 @@ class Trail:
     __slots__ = ("_firsts", "_keys", "_marked", "_others", "_spans", "_topics")
 
     def __init__(self) -> None:
-        self._marked: list[str] = []
-        self._others: list[str] = []
+        # Tuples, because lists that grow take more memory than they need, and empty ones any at all.
+        self._marked: tuple[str, ...] = ()
+        self._others: tuple[str, ...] = ()
         # Columns, because a dict of ranges takes four times the memory: place of the topic << 32 |
         # partition, oldest first; first offset; how much further the last one is.
-        self._topics: list[str] = []
+        self._topics: tuple[str, ...] = ()
         self._keys, self._firsts, self._spans = array("q"), array("q"), array("I")
 
     def add(self, event_id: str, telling: bool, topic: str, partition: int, offset: int) -> None:
         """Take one exchange; `telling` ones are kept longer."""
         if telling:
-            _keep(self._marked, event_id, _MARKED, _MARKED_BYTES)
+            self._marked = _kept(self._marked, event_id, _MARKED, _MARKED_BYTES)
         else:
-            _keep(self._others, event_id, _OTHERS, _OTHERS_BYTES)
+            self._others = _kept(self._others, event_id, _OTHERS, _OTHERS_BYTES)
         place = self._topics.index(topic) if topic in self._topics else self._place(topic)
         self._read(place << 32 | partition, offset)
 
     def _read(self, key: int, offset: int) -> None:
         keys, firsts, spans = self._keys, self._firsts, self._spans
         if key not in keys:
-            if len(keys) >= _POSITIONS:
-                del keys[0], firsts[0], spans[0]
-            keys.append(key)
-            firsts.append(offset)
-            spans.append(0)
+            # Made anew, because an array that appends takes half as much memory again as it needs.
+            oldest = len(keys) >= _POSITIONS
+            self._keys = keys[oldest:] + array("q", (key,))
+            self._firsts = firsts[oldest:] + array("q", (offset,))
+            self._spans = spans[oldest:] + array("I", (0,))
             return
         at = keys.index(key)
         first, last = firsts[at], firsts[at] + spans[at]
@@ -70,9 +71,9 @@ class Trail:
             return self._topics.index(topic)
         size = sum(len(one.encode("utf-8", "replace")) for one in (*self._topics, topic))
         if size > _TOPICS_BYTES or len(self._topics) >= _POSITIONS:
-            self._topics = []
+            self._topics = ()
             self._keys, self._firsts, self._spans = array("q"), array("q"), array("I")
-        self._topics.append(topic)
+        self._topics = (*self._topics, topic)
         return len(self._topics) - 1
 
     def event_ids(self, raised_by: str) -> list[str]:
@@ -115,21 +116,21 @@ class Trail:
         self._keys, self._firsts, self._spans = keys, firsts, spans
 
 
-def _keep(ids: list[str], event_id: str, most: int, most_bytes: int) -> None:
-    """Append, then forget the oldest until number and bytes fit."""
-    ids.append(event_id)
-    if len(ids) > most:
-        del ids[0]
+def _kept(ids: tuple[str, ...], event_id: str, most: int, most_bytes: int) -> tuple[str, ...]:
+    """The ids with one more, without the oldest until number and bytes fit."""
+    ids = (*ids[-most + 1 :], event_id)
     joined = "".join(ids)
     size = len(joined) if joined.isascii() else len(joined.encode("utf-8", "replace"))
     while size > most_bytes:
-        size -= len(ids.pop(0).encode("utf-8", "replace"))
+        size -= len(ids[0].encode("utf-8", "replace"))
+        ids = ids[1:]
+    return ids
 
 
-def _ids(value: Any, most: int, most_bytes: int) -> list[str]:
+def _ids(value: Any, most: int, most_bytes: int) -> tuple[str, ...]:
     if not isinstance(value, list | tuple) or len(value) > most:
         raise StateError(f"evidence: saved value must be a list of at most {most} strings")
-    names = [plain.text(one, most_bytes, "evidence") for one in value]
+    names = tuple(plain.text(one, most_bytes, "evidence") for one in value)
     try:
         size = sum(len(one.encode()) for one in names)
     except UnicodeEncodeError:

@@ -47,8 +47,8 @@ class TopHashes:
             if counts[place] < _MOST:
                 counts[place] += 1
         elif len(hashes) < self.slots:
-            hashes.append(value)
-            counts.append(1)
+            # Made anew, because one that appends takes twice the memory it needs.
+            self._hashes, self._counts = hashes + array("Q", (value,)), counts + array("H", (1,))
         else:
             place = counts.index(min(counts))
             hashes[place] = value
