@@ -294,10 +294,21 @@ def _signals(finding: Finding) -> list[Signal]:
             typical=_short(one.typical),
             p_value=_short(one.p_value),
             contribution=round(part / total, 6),
-            explanation=finding.explain(one),
+            explanation=f"{finding.explain(one)} {_how_unusual(one)}",
         )
         for part, one in zip(parts, driving, strict=False)
     ]
+
+
+def _how_unusual(reading: Reading) -> str:
+    p_value = reading.p_value
+    if p_value <= SMALLEST_P:
+        return "Fewer than one ordinary account in 1,000,000 is as unusual in this."
+    return f"One ordinary account in {_two_digits(1.0 / p_value):,} is as unusual in this."
+
+
+def _two_digits(value: float) -> int:
+    return int(float(f"{value:.2g}"))
 
 
 def _short(value: float) -> float:

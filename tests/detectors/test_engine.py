@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from importlib import resources
 
 import jsonschema
@@ -72,7 +73,12 @@ def test_alerts_follow_the_contract_and_explain_themselves(engine):
         assert sum(signal.contribution for signal in alert.signals) == pytest.approx(1, abs=1e-4)
         contributions = [signal.contribution for signal in alert.signals]
         assert contributions == sorted(contributions, reverse=True)
-        assert all(any(c.isdigit() for c in signal.explanation) for signal in alert.signals)
+        for signal in alert.signals:
+            # The value, what is typical, and how unusual that is.
+            said, _, how_unusual = signal.explanation.rpartition(". ")
+            assert re.search(r"\d", said)
+            assert "usual" in said
+            assert re.fullmatch(r".*ne ordinary account in [\d,]+ is as unusual in this\.", how_unusual)
         assert 1 <= len(alert.evidence.event_ids) <= 50
         assert alert.evidence.positions[0].topic == "bus"
 
