@@ -34,15 +34,14 @@ from detectors.observe.purpose import UNKNOWN, PurposeModel, PurposeReader
 from detectors.observe.text import select
 from detectors.observe.words import WordHasher, join
 from streams.evaluation import clopper_pearson
-from streams.profile import Part, fit_population, generated_prompts, prompt_sets
-from streams.simulate import BuiltinPrompts, FilePrompts, PromptSource, SimulationSpec, compose
+from streams.profile import GENERATOR, REPEATED, Part, fit_population, generated_prompts, prompt_sets
+from streams.simulate import BuiltinPrompts, FilePrompts, PromptSource, Repeating, SimulationSpec, compose
 
 KEY = b"evaluation"
 FOLDS = 5
 BUDGETS = (0.01, 0.003, 0.001)
 BY = (20, 50, 100, 200, 500)
 MIXTURES = (0.05, 0.10, 0.25, 0.50)
-SIMULATED = "streams.simulate"
 
 CLASS_OF = {
     "human_chat": "people",
@@ -83,6 +82,7 @@ class Account(NamedTuple):
     unit: str  # what it was composed from, as purposes are learned: the source, or a chunk of its templates
     observations: list[Observation]
     texts: list[int]
+    repeats: bool = False  # a few prompts, over and over
 
 
 class Setting(NamedTuple):
@@ -230,8 +230,11 @@ class Composer:
                 if source.label == "extraction":
                     self._mixture(source, share)
         spec = self._spec(round(1000 * scale), 150, 1100, 1.2, 0.0, 7)
-        for account in composed(BuiltinPrompts(), self.texts, SIMULATED, spec):
+        for account in composed(BuiltinPrompts(), self.texts, GENERATOR, spec):
             self.reference.append((None, account))
+        spec = self._spec(round(150 * scale), 150, 1100, 1.2, 0.0, 8)
+        for account in composed(Repeating(BuiltinPrompts(), REPEATED), self.texts, GENERATOR, spec):
+            self.reference.append((None, account._replace(repeats=True)))
 
     def _items(self, name: str) -> list[str]:
         return [json.loads(line)["text"] for line in self._by_name[name].rows if json.loads(line)["text"]]
@@ -267,7 +270,13 @@ class Composer:
         made = composed(self._prompts(source), self.texts, source.name, spec)
         if source.label == "benign":
             name, account_class = "benign", CLASS_OF.get(source.kind, "people")
+            repeating = Repeating(self._prompts(source), REPEATED)
+            spec = self._spec(round(6 * self._scale), 150, 1100, 1.2, 0.0, 20 + source.fold)
             self.reference += [(source, account) for account in made]
+            self.reference += [
+                (source, account._replace(repeats=True))
+                for account in composed(repeating, self.texts, source.name, spec)
+            ]
         elif source.label == "extraction":
             name, account_class = "known kind", source.kind
         else:
@@ -349,7 +358,7 @@ def evaluate(composer: Composer, prompts: Sequence[PromptSet], log: Callable[[st
     def inner(unit: str, fold: int) -> int:
         """Group in which a unit of the reference is left out when another group is measured."""
         source, _, chunk = unit.partition("/")
-        if source == SIMULATED:
+        if source == GENERATOR:
             return FOLDS
         group = (group_of[source] + int(chunk or 0)) % FOLDS
         return group if group != fold else (group + 1) % FOLDS
@@ -374,11 +383,13 @@ def evaluate(composer: Composer, prompts: Sequence[PromptSet], log: Callable[[st
         population = []
         for source, account in composer.reference:
             if source is None:
-                part = Part("", SIMULATED, SIMULATED, BuiltinPrompts(), 0, 0)
+                group = f"{GENERATOR}/repeating" if account.repeats else ""
+                part = Part(group, GENERATOR, GENERATOR, BuiltinPrompts(), 0, 0)
                 purposes = read[fold, -1]
             elif source.fold != fold:
                 unit = unit_of(account)
-                part = Part(unit, source.name, unit, BuiltinPrompts(), 0, 0)
+                group = f"{source.name}/repeating" if account.repeats else unit
+                part = Part(group, source.name, unit, BuiltinPrompts(), 0, 0)
                 purposes = read[fold, inner(unit, fold)]
             else:
                 continue

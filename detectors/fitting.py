@@ -42,8 +42,8 @@ _HARDLY_ANY = 0.998
 _DIGITS = 6  # significant digits that are written, so that a fit is the same on every machine
 _FEWEST = 20  # accounts at a look, below which 5 % tails mean nothing
 _MOST_OF_A_SOURCE = 0.95
-_FARTHEST_AHEAD = 1.0  # log-odds
-_LOWEST = 10.0  # log-odds; stands for accounts without any text that was read
+_FARTHEST_AHEAD = 1.0  # of a mean log-likelihood ratio
+_LOWEST = 10.0  # stands for accounts without any text that was read
 _GRAIN = 0.25  # of evidence, in powers of ten: less than this is below what tables resolve
 
 
@@ -106,7 +106,7 @@ def _ceiling(shares: Sequence[float]) -> float:
 
 
 def purpose_reach(observations: Iterable[Observation], kinds: int) -> tuple[float, ...]:
-    """Largest mean log-odds of each kind that an account ever shows at a look."""
+    """Largest mean log-likelihood ratio of each kind that an account ever shows at a look."""
     detector, most = Purpose(), (-math.inf,) * kinds
     for n, seen in enumerate(itertools.islice(observations, LOOKS[-1]), start=1):
         detector.learn_one(seen)
@@ -116,7 +116,7 @@ def purpose_reach(observations: Iterable[Observation], kinds: int) -> tuple[floa
 
 
 def purpose_limits(reached: Mapping[str, Sequence[Sequence[float]]], kinds: int) -> tuple[float, ...]:
-    """Mean log-odds that ordinary accounts stay below, also those of a source that is not known yet.
+    """Means that ordinary accounts stay below, also those of a source that is not known yet.
 
     Per kind, the 95 % quantile over the accounts of each source, and of these the largest plus its
     distance to the second largest: where one source is far ahead of the others, the next may be as

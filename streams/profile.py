@@ -27,7 +27,7 @@ from detectors.observe import Observer
 from detectors.observe.purpose import NO_PURPOSES, PurposeModel
 from detectors.registry import Ceilings
 from streams.errors import StreamsError
-from streams.simulate import BuiltinPrompts, FilePrompts, PromptSource, SimulationSpec, compose
+from streams.simulate import BuiltinPrompts, FilePrompts, PromptSource, Repeating, SimulationSpec, compose
 
 LICENCES: Mapping[str, str] = {
     "awesome_chatgpt_prompts": "CC0-1.0",
@@ -76,6 +76,14 @@ it was selected or is one person's."""
 _BY_TEMPLATE = ("banking77_promptsource", "t0_p3_templates")
 """Sources of many customers: each template is a kind of account of its own."""
 
+REPEATED = (1, 1, 2, 4, 8, 16, 40)
+"""Different prompts of accounts that repeat themselves: monitors, stuck clients, evaluation harnesses."""
+
+_REPEATING_SHARE = 1 / 6  # of each part's accounts
+
+GENERATOR = "streams.simulate"
+"""Source of the accounts that the built-in generator writes."""
+
 NONSENSE = "nonsense"
 """Kind of word salad. It needs no source: ordinary prompts with their words shuffled are that."""
 
@@ -85,7 +93,6 @@ _LEARNED = 1200  # prompts of a source that are learned from: four runs of it
 _LEARNED_OF_A_TEMPLATE = 150
 _FEWEST_LEARNED = 20
 _SHUFFLED = 150
-_GENERATOR = "streams.simulate"
 _ANSWERS = ("agent_observation", "self_chat_tool_result")  # what tools answered says nothing about who asks
 _FOLDS = 20  # groups of accounts that are each a kind of their own: leaving out a twentieth is enough
 _FEWEST_ROWS = 64
@@ -140,16 +147,17 @@ def build_profile(
         The same for the same arguments and files.
     """
     with tempfile.TemporaryDirectory() as folder:
-        parts = [Part("", _GENERATOR, _GENERATOR, BuiltinPrompts(), accounts, _MOST_EXCHANGES)]
+        parts = [Part("", GENERATOR, GENERATOR, BuiltinPrompts(), accounts, _MOST_EXCHANGES)]
         learner = None
         if directory is not None:
             parts += list(_file_parts(directory, Path(folder)))
             learner = Learner([*prompt_sets(directory, {*LICENCES, *QUERY_SETS}), generated_prompts(seed)])
+        parts += [repeating(part) for part in parts if part.source not in _BY_TEMPLATE]
         purposes = learner.learn() if learner else NO_PURPOSES
         # What a source's accounts look like to weights that were learned from it says nothing.
         unseen = {
-            part.unit: learner.learn(without=[part.unit]) if learner and part.group else purposes
-            for part in parts
+            unit: learner.learn(without=[unit]) if learner and unit != GENERATOR else purposes
+            for unit in sorted({part.unit for part in parts})
         }
         population = [
             (part, account)
@@ -160,6 +168,16 @@ def build_profile(
         ]
     return fit_population(
         population, purposes, version=version, provenance=_provenance(population, seed, purposes.kinds)
+    )
+
+
+def repeating(part: Part) -> Part:
+    """A sixth as many accounts that send a few of the part's prompts over and over: a kind of their own."""
+    return part._replace(
+        group=f"{part.source}/repeating",
+        prompts=Repeating(part.prompts, REPEATED),
+        accounts=max(2, round(part.accounts * _REPEATING_SHARE)),
+        most_exchanges=_MOST_EXCHANGES,
     )
 
 
@@ -192,7 +210,7 @@ def fit_population(
     )
     # Limits, too, are those of a time when the account's source was not known. Made-up traffic is no
     # source that could have been unknown: what the generator's prose looks like says nothing about others.
-    recorded = {part.unit for part, _ in population if part.group}
+    recorded = {part.unit for part, _ in population} - {GENERATOR}
     unseen = {
         unit: dataclasses.replace(
             limits,
@@ -225,7 +243,7 @@ def generated_prompts(seed: int) -> PromptSet:
         for event in compose(spec, BuiltinPrompts())
         if isinstance(event["messages"][-1]["content"], str)
     ]
-    return PromptSet(_GENERATOR, "", "", _runs([text for text in texts if text], _LEARNED))
+    return PromptSet(GENERATOR, "", "", _runs([text for text in texts if text], _LEARNED))
 
 
 def prompt_sets(directory: Path, sources: Collection[str]) -> list[PromptSet]:

@@ -1,62 +1,88 @@
 """Purpose: prompts read on average like those of query sets that models are distilled with."""
 
+import math
 import operator
 import struct
 
 from detectors.base import Plain, Spec
-from detectors.errors import require
+from detectors.errors import StateError, require
 from detectors.observation import PURPOSES, Observation
 from detectors.observe.purpose import STEPS, UNKNOWN
 from detectors.primitives import plain
 
-_UNPACK = struct.Struct(f"{PURPOSES}b").unpack
-_STATE = struct.Struct(f"<{PURPOSES}iII")  # sums by kind, the count, the last prompt; packed to save memory
-_LOW_BITS = 0xFFFFFFFF
+_CELLS = 1024
+_CELL_BYTES = _CELLS // 8
+_STATE = struct.Struct(f"<{PURPOSES}iI{_CELL_BYTES}s")  # sums by kind, count, cells; packed to save memory
 _PRIOR = 16  # exchanges of no purpose added to every account: a short one has shown little
-LEAST = 1.0
-"""Log-odds below which no average counts, whatever ordinary accounts do: about 3 to 1."""
-_MOST_TEXTS = 1 << 23  # of a window, by far; what the sums have room for
+_SHARE = 0.25
+_GRAINS = 1000  # of a log-likelihood ratio, so that sums are whole numbers
+LEAST = 0.25
+"""Mean log-likelihood ratio below which nothing counts, whatever ordinary accounts do."""
+_MOST_TEXTS = 1 << 18  # what the sums have room for; prompts without a hash have no cell that bounds them
+
+
+def _ratio(log_odds: float) -> float:
+    """Log-likelihood ratio of a prompt: a quarter from query sets against none."""
+    return math.log1p(_SHARE * math.expm1(log_odds))
+
+
+_RATIO = tuple(
+    round(_GRAINS * _ratio((one if one < 128 else one - 256) / STEPS)) for one in range(256)
+)  # by the unsigned byte
+_NOT_READ = (UNKNOWN + 256).to_bytes(1, "little") * PURPOSES
 
 
 class Purpose:
-    """Mean log-odds of the most telling kind of query set, over what ordinary accounts of any source reach.
+    """Evidence that a part of an account's prompts are from the most telling kind of query set.
+
+    Each prompt's log-odds x count as log(3/4 + e^x / 4), its log-likelihood ratio if every fourth
+    prompt were of the kind, and the mean of that over prompts is compared with what ordinary accounts
+    of any source reach. A mean of log-odds would let ordinary prompts outvote the others: this way one
+    ordinary prompt takes away at most log(3/4), and query sets amid other work keep most of their weight.
 
     Parameters
     ----------
     limits : tuple of float, optional
-        Per kind, the mean log-odds that ordinary accounts stay below; see `detectors.fitting`. 1.0
-        without a profile.
+        Per kind, the mean that ordinary accounts stay below; see `detectors.fitting`. `LEAST` without
+        a profile.
     kinds : tuple of str, optional
         Names of the kinds, for the explanation.
 
     Notes
     -----
-    Score: largest mean log-odds over its limit, >= 0; most ordinary accounts have 0. None before the
-    first text that a model of purposes has read.
-    State: a count and a sum per kind, at most 52 bytes. Cost: O(kinds).
+    Score: largest mean over its limit, >= 0; most ordinary accounts have 0. None before the first text
+    that a model of purposes has read.
+    State: a sum per kind, a count, and 1,024 bits by hash of prompt: a prompt whose bit is set counts
+    no more. So what is sent again and again counts once, and when a window of all different prompts
+    has filled most bits, the mean is over a sample of them. Cost: O(kinds).
     Blind spots: kinds of query sets that no weights were learned for; kinds that ordinary batch work
-    looks like, for which the limit is high; a few such prompts among many. One prompt sent again and
-    again counts once: that is what loops do, and says nothing about what the account is for.
+    looks like, for which the limit is high; few such prompts among many.
+
+    References
+    ----------
+    Mixtures as alternatives: D. Donoho and J. Jin (2004), Higher criticism for detecting sparse
+    heterogeneous mixtures, Annals of Statistics 32(3). Capped loss per step: V. Vovk and R. Wang (2021),
+    E-values: calibration, combination and applications, Annals of Statistics 49(3).
 
     Examples
     --------
     >>> from detectors.observation import Observation
     >>> read = bytes([60, 0, 0, 0, 0, 0, 0, 0])  # log-odds 3 for the first kind
     >>> purpose = Purpose()
-    >>> for _ in range(48):
-    ...     purpose.learn_one(Observation("a", "e", purpose=read))
+    >>> for number in range(48):
+    ...     purpose.learn_one(Observation("a", "e", prompt=number, purpose=read))
     >>> round(purpose.score_one(), 2)
-    1.25
+    1.06
     """
 
     __slots__ = ("_kinds", "_limits", "_state")
 
     spec = Spec(
         id="purpose",
-        version=1,
+        version=2,
         high="capability_elicitation",
         reads=("purpose",),
-        unit="mean log-odds over what ordinary accounts stay below",
+        unit="mean log-likelihood ratio over what ordinary accounts stay below",
         grain=0.1,
     )
 
@@ -71,15 +97,15 @@ class Purpose:
         self._state = bytes(_STATE.size)
 
     def score_one(self) -> float | None:
-        """Largest mean log-odds over its limit, at least 0; None before the first text that was read."""
+        """Largest mean over its limit, at least 0; None before the first text that was read."""
         if not self._n:
             return None
         return max(0.0, *(mean - limit for mean, limit in zip(self.means(), self._limits, strict=False)))
 
     def means(self) -> tuple[float, ...]:
-        """Mean log-odds of each kind that has a limit, drawn towards 0 while there are few exchanges."""
+        """Mean of each kind that has a limit, drawn towards 0 while there are few prompts."""
         *sums, n, _ = _STATE.unpack(self._state)
-        whole = STEPS * (n + _PRIOR)
+        whole = _GRAINS * (n + _PRIOR)
         return tuple(total / whole for total in sums[: len(self._limits)])
 
     @property
@@ -87,15 +113,17 @@ class Purpose:
         return int(_STATE.unpack(self._state)[-2])
 
     def learn_one(self, seen: Observation) -> None:
-        """Add the log-odds of a text that was read, unless it is the one before, sent again."""
-        values = _UNPACK(seen.purpose)
-        if max(values) == UNKNOWN:
+        """Add a text that was read, unless a prompt of its cell was read before."""
+        if seen.purpose == _NOT_READ:
             return
-        *sums, n, last = _STATE.unpack(self._state)
-        prompt = seen.prompt & _LOW_BITS
-        if n and prompt and prompt == last:
-            return
-        self._state = _STATE.pack(*map(operator.add, sums, values), n + 1, prompt)
+        *sums, n, cells = _STATE.unpack(self._state)
+        if seen.prompt:
+            at, bit = seen.prompt // 8 % _CELL_BYTES, 1 << seen.prompt % 8
+            if cells[at] & bit:
+                return
+            cells = b"%b%c%b" % (cells[:at], cells[at] | bit, cells[at + 1 :])
+        ratios = [_RATIO[one] for one in seen.purpose]
+        self._state = _STATE.pack(*map(operator.add, sums, ratios), n + 1, cells)
 
     def explain(self, score: float, typical: float) -> str:
         """One sentence with the numbers."""
@@ -103,18 +131,22 @@ class Purpose:
         kind = max(range(len(means)), key=lambda at: means[at] - self._limits[at])
         name = self._kinds[kind] if kind < len(self._kinds) else f"number {kind + 1}"
         return (
-            f"{self._n} prompts read on average like query sets of the kind '{name}': mean log-odds "
-            f"{means[kind]:.2f}, {score:.2f} over what ordinary accounts stay below (usually {typical:.2f})."
+            f"{self._n} different prompts, some of which read like query sets of the kind '{name}': mean "
+            f"log-likelihood ratio {means[kind]:.2f}, {score:.2f} over what ordinary accounts stay below "
+            f"(usually {typical:.2f})."
         )
 
     def snapshot(self) -> Plain:
-        """The sums, the count and the last prompt."""
+        """The sums, the count and the cells."""
         return list(_STATE.unpack(self._state))
 
     def restore(self, state: Plain) -> None:
         """Replace the state by a snapshot's; raises `StateError`."""
-        *sums, n, last = plain.fields(state, PURPOSES + 2, "purpose")
+        *sums, n, cells = plain.fields(state, PURPOSES + 2, "purpose")
         n = plain.integer(n, 0, _MOST_TEXTS, "purpose.n")
-        most = -UNKNOWN * n
+        most = max(map(abs, _RATIO)) * n
         checked = [plain.integer(one, -most, most, "purpose.sums") for one in sums]
-        self._state = _STATE.pack(*checked, n, plain.integer(last, 0, _LOW_BITS, "purpose.last"))
+        cells = plain.raw(cells, _CELL_BYTES, "purpose.cells", multiple_of=_CELL_BYTES)
+        if len(cells) != _CELL_BYTES:
+            raise StateError("purpose.cells: must have all bits")
+        self._state = _STATE.pack(*checked, n, cells)

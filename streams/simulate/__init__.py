@@ -13,6 +13,7 @@ from streams.simulate.compose import COLUMNS, Composition, Label, compose, label
 from streams.simulate.generator import BuiltinPrompts
 from streams.simulate.live import LIVE, LiveStream, live
 from streams.simulate.prompts import FilePrompts, Limits, PromptFileError
+from streams.simulate.repeats import Repeating
 from streams.simulate.source import CLASSES, MODES, OTHER_ABUSE, PromptSource
 from streams.simulate.spec import CLASS_WEIGHTS, MODE_WEIGHTS, SimulationSpec, SpecError
 
@@ -32,6 +33,7 @@ __all__ = [
     "LiveStream",
     "PromptFileError",
     "PromptSource",
+    "Repeating",
     "SimulationSpec",
     "SpecError",
     "compose",

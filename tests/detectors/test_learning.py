@@ -1,10 +1,12 @@
 """Learned purposes: unseen prompts of a kind are told from ordinary ones, whatever batch they come in."""
 
+import math
 import random
 
 import numpy as np
 import pytest
 
+from detectors.catalog.purpose import LEAST
 from detectors.errors import ConfigError
 from detectors.fitting import purpose_limits, purpose_reach
 from detectors.learning import Learner, PromptSet
@@ -152,11 +154,12 @@ def test_limits_lie_beyond_the_farthest_source_by_its_lead():
         name: [purpose_reach(account(values), 2)] * 3
         for name, values in {"a": (60, -90), "b": (50, -80), "c": (-20, -70)}.items()
     }
+    three, two_and_a_half, six = (math.log(0.75 + math.exp(odds) / 4) for odds in (3.0, 2.5, 6.0))
     first, second = purpose_limits(reached, 2)
-    assert first == pytest.approx(0.8 * (3.0 + 0.5), rel=1e-3)  # 64 of 64 + 16 exchanges
-    assert second == 1.0
+    assert first == pytest.approx(0.8 * (2 * three - two_and_a_half), rel=1e-3)  # 64 of 64 + 16 exchanges
+    assert second == LEAST
     far = reached | {"d": [purpose_reach(account((120, 0)), 2)]}
-    assert purpose_limits(far, 2)[0] == pytest.approx(0.8 * 6.0 + 1.0, rel=1e-3)
+    assert purpose_limits(far, 2)[0] == pytest.approx(0.8 * six + 1.0, rel=1e-3)
 
 
 def test_limits_need_two_sources():

@@ -1,4 +1,7 @@
-"""Purpose: mean log-odds over limits, shrunk while there is little, packed into few bytes."""
+"""Purpose: mean ratio over limits, shrunk while there is little, packed into few bytes."""
+
+import math
+import random
 
 import pytest
 from hypothesis import given
@@ -10,6 +13,10 @@ from detectors.errors import ConfigError, StateError
 from detectors.observation import Observation
 
 
+def ratio(odds):
+    return math.log(0.75 + math.exp(odds) / 4)
+
+
 def learned(values, count, **arguments):
     detector = Purpose(**arguments)
     for number in range(count):
@@ -18,18 +25,18 @@ def learned(values, count, **arguments):
 
 
 def test_the_most_telling_kind_over_its_own_limit_counts():
-    detector = learned((100, 60), 1000, limits=(4.5, 1.0))
+    detector = learned((100, 60), 1000, limits=(4.0, 1.0))
     first, second = detector.means()
-    assert first == pytest.approx(5.0, rel=0.02)
-    assert second == pytest.approx(3.0, rel=0.02)
+    assert first == pytest.approx(ratio(5.0), rel=0.02)
+    assert second == pytest.approx(ratio(3.0), rel=0.02)
     assert detector.score_one() == pytest.approx(second - 1.0)
 
 
 def test_few_exchanges_show_little():
     scores = [learned((100,), count).score_one() for count in (1, 4, 16, 64, 256)]
-    assert scores[:2] == [0.0, 0.0]
+    assert scores[0] == 0.0
     assert scores == sorted(scores)
-    assert scores[-1] < 5.0 - LEAST
+    assert scores[-1] < ratio(5.0) - LEAST
 
 
 def test_evidence_against_every_kind_scores_nothing():
@@ -44,20 +51,38 @@ def test_texts_that_were_not_read_do_not_count():
     assert learned((), 50).score_one() is None
 
 
-def test_one_prompt_sent_again_and_again_counts_once():
+@pytest.mark.parametrize("different", [1, 2, 40])
+def test_prompts_sent_again_and_again_count_once(different):
+    once, often = Purpose(), Purpose()
+    for number in range(different):
+        once.learn_one(Observation("a", str(number), prompt=9 + number, purpose=purpose(100)))
+    for number in range(different * 20):
+        prompt = 9 + number % different
+        often.learn_one(Observation("a", str(number), prompt=prompt, purpose=purpose(100)))
+    assert often.snapshot() == once.snapshot()
+
+
+def test_a_quarter_of_query_sets_is_not_outvoted_by_the_rest():
     detector = Purpose()
-    for number in range(200):
-        detector.learn_one(Observation("a", str(number), prompt=7, purpose=purpose(100)))
-    assert detector.score_one() == 0.0
-    for number in range(200):
-        detector.learn_one(Observation("a", str(number), prompt=8 + number % 2, purpose=purpose(100)))
-    assert detector.score_one() > 3.0
+    for number in range(256):
+        read = purpose(100 if number % 4 == 0 else -100)
+        detector.learn_one(Observation("a", str(number), prompt=1 + number * 977, purpose=read))
+    assert detector.means()[0] > 2 * LEAST
+
+
+def test_a_full_window_is_read_in_part_and_alike():
+    rng = random.Random(3)
+    detector = Purpose()
+    for number in range(1024):
+        read = purpose(100 if number % 2 == 0 else -100)
+        detector.learn_one(Observation("a", str(number), prompt=rng.getrandbits(64), purpose=read))
+    assert detector.means()[0] == pytest.approx((ratio(5.0) + ratio(-5.0)) / 2, rel=0.1)
 
 
 def test_the_explanation_names_the_kind_and_the_numbers():
     said = learned((5, 100), 64, limits=(1.0, 1.5), kinds=("rubric", "puzzles")).explain(2.5, 0.0)
     assert "'puzzles'" in said
-    assert "64 prompts" in said
+    assert "64 different prompts" in said
     assert "2.50 over" in said
 
 
@@ -75,7 +100,16 @@ def test_state_survives_and_continues(rows):
 
 
 @pytest.mark.parametrize(
-    "state", [[0] * 8, [1] + [0] * 9, [0] * 8 + [-1, 0], [0] * 8 + [1 << 40, 0], [0] * 9 + [-1]]
+    "state",
+    [
+        [0] * 8,
+        [1] + [0] * 8 + [bytes(128)],
+        [0] * 8 + [-1, bytes(128)],
+        [0] * 8 + [1 << 40, bytes(128)],
+        [0] * 9 + [b""],
+        [0] * 9 + [bytes(129)],
+        [0] * 10,
+    ],
 )
 def test_state_that_no_texts_can_give_is_refused(state):
     with pytest.raises(StateError):
