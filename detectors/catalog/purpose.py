@@ -16,6 +16,7 @@ _STATE = struct.Struct(f"<{PURPOSES}iI{_CELL_BYTES}s")  # sums by kind, count, c
 _PRIOR = 16  # exchanges of no purpose added to every account: a short one has shown little
 _SHARE = 0.25
 _GRAINS = 1000  # of a log-likelihood ratio, so that sums are whole numbers
+_SPREAD = 0.5  # of sources even where limits are low; else the kinds with the lowest would decide alone
 LEAST = 0.25
 """Mean log-likelihood ratio below which nothing counts, whatever ordinary accounts do."""
 _MOST_TEXTS = 1 << 18  # what the sums have room for; prompts without a hash have no cell that bounds them
@@ -30,6 +31,10 @@ _RATIO = tuple(
     round(_GRAINS * _ratio((one if one < 128 else one - 256) / STEPS)) for one in range(256)
 )  # by the unsigned byte
 _NOT_READ = (UNKNOWN + 256).to_bytes(1, "little") * PURPOSES
+
+
+def _excess(mean: float, limit: float) -> float:
+    return (mean - limit) / (limit + _SPREAD)
 
 
 class Purpose:
@@ -50,8 +55,9 @@ class Purpose:
 
     Notes
     -----
-    Score: largest mean over its limit, >= 0; most ordinary accounts have 0. None before the first text
-    that a model of purposes has read.
+    Score: the mean's excess over its limit, divided by limit + 1/2, of the kind where that is most,
+    >= 0; most ordinary accounts have 0. Scaled, because a kind that resembles ordinary work has a high
+    limit and is exceeded by more. None before the first text that a model of purposes has read.
     State: a sum per kind, a count, and 1,024 bits by hash of prompt: a prompt whose bit is set counts
     no more. So what is sent again and again counts once, and when a window of all different prompts
     has filled most bits, the mean is over a sample of them. Cost: O(kinds).
@@ -72,7 +78,7 @@ class Purpose:
     >>> for number in range(48):
     ...     purpose.learn_one(Observation("a", "e", prompt=number, purpose=read))
     >>> round(purpose.score_one(), 2)
-    1.06
+    1.42
     """
 
     __slots__ = ("_kinds", "_limits", "_state")
@@ -82,7 +88,7 @@ class Purpose:
         version=2,
         high="capability_elicitation",
         reads=("purpose",),
-        unit="mean log-likelihood ratio over what ordinary accounts stay below",
+        unit="scaled excess of the mean log-likelihood ratio over what ordinary accounts stay below",
         grain=0.1,
     )
 
@@ -97,10 +103,10 @@ class Purpose:
         self._state = bytes(_STATE.size)
 
     def score_one(self) -> float | None:
-        """Largest mean over its limit, at least 0; None before the first text that was read."""
+        """Largest scaled excess over a limit, at least 0; None before the first text that was read."""
         if not self._n:
             return None
-        return max(0.0, *(mean - limit for mean, limit in zip(self.means(), self._limits, strict=False)))
+        return max(0.0, *map(_excess, self.means(), self._limits))
 
     def means(self) -> tuple[float, ...]:
         """Mean of each kind that has a limit, drawn towards 0 while there are few prompts."""
@@ -128,12 +134,12 @@ class Purpose:
     def explain(self, score: float, typical: float) -> str:
         """One sentence with the numbers."""
         means = self.means()
-        kind = max(range(len(means)), key=lambda at: means[at] - self._limits[at])
+        kind = max(range(len(means)), key=lambda at: _excess(means[at], self._limits[at]))
         name = self._kinds[kind] if kind < len(self._kinds) else f"number {kind + 1}"
         return (
             f"{self._n} different prompts, some of which read like query sets of the kind '{name}': mean "
-            f"log-likelihood ratio {means[kind]:.2f}, {score:.2f} over what ordinary accounts stay below "
-            f"(usually {typical:.2f})."
+            f"log-likelihood ratio {means[kind]:.2f}, where ordinary accounts stay below "
+            f"{self._limits[kind]:.2f}; scaled excess {score:.2f} (usually {typical:.2f})."
         )
 
     def snapshot(self) -> Plain:
