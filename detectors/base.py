@@ -1,9 +1,11 @@
 """What a detector is: the protocol, its specification, and the order of learning and scoring."""
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Any, Literal, Protocol
 
 from detectors.observation import Observation
+from detectors.primitives.said import PromptCells
 
 SHAPE_CAP = 2.0
 """Cap of signals that see the shape of text, not its purpose: every product's text looks strange to
@@ -45,6 +47,10 @@ class Spec:
     grain : float
         Smallest scale of the tail, in units of the score. Where the reference shows no spread at
         all, how far beyond it counts as e times rarer.
+    once : bool
+        Whether an exchange teaches it only if the account has not sent the prompt before. For what
+        asks what prompts are about: sending one of them a thousand times says no more about that,
+        and ordinary accounts that do would make any share of such prompts look ordinary.
     """
 
     id: str
@@ -55,6 +61,7 @@ class Spec:
     low: Kind | None = None
     cap: float = 6.0
     grain: float = 0.01
+    once: bool = False
 
     @property
     def supporting(self) -> bool:
@@ -87,6 +94,14 @@ class Detector(Protocol):
 
     def restore(self, state: Plain) -> None:
         """Replace the state by a snapshot's."""
+
+
+def learn(detectors: Iterable[Detector], seen: Observation, said: PromptCells) -> None:
+    """Take one exchange of an account into its detectors, and its prompt into what the account said."""
+    new = said.add(seen.prompt)
+    for detector in detectors:
+        if new or not detector.spec.once:
+            detector.learn_one(seen)
 
 
 def learn_then_score(detector: Detector, seen: Observation) -> float | None:

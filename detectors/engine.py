@@ -8,7 +8,7 @@ import xxhash
 
 from detectors import __version__
 from detectors.alerts import Alert
-from detectors.base import Detector, Plain
+from detectors.base import Detector, Plain, learn
 from detectors.calibration import LOOKS, Profile, Reading, evidence_of, read
 from detectors.errors import StateError
 from detectors.evidence import Trail
@@ -16,11 +16,12 @@ from detectors.observation import FLAG_LOGIT_BIAS, FLAG_LOGPROBS, Observation
 from detectors.policy import DetectionSettings, Finding, Memory, Policy
 from detectors.primitives import plain
 from detectors.primitives.ring import RecentHashes
+from detectors.primitives.said import PromptCells
 from detectors.registry import ENTRIES, make_all
 
 __all__ = ["Account", "DetectionSettings", "Engine"]
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 _REPEATS = 32  # event ids remembered: what a client or a bus sends again comes soon after the first
 _TELLING = FLAG_LOGPROBS | FLAG_LOGIT_BIAS
 _LOOK_AT = {count: look for look, count in enumerate(LOOKS)}
@@ -52,6 +53,7 @@ class Account:
         "last_time_ms",
         "memory",
         "repeats",
+        "said",
         "total",
         "trail",
         "window",
@@ -63,6 +65,7 @@ class Account:
         self.last_ms = self.first_time_ms = self.last_time_ms = 0
         self.detectors = detectors
         self.repeats = RecentHashes(_REPEATS)
+        self.said = PromptCells()
         self.trail = Trail()
         self.memory = Memory()
 
@@ -135,8 +138,7 @@ class Engine:
         account.count = count = account.count + 1
         telling = bool(seen.marks or seen.flags & _TELLING)
         account.trail.add(seen.event_id, telling, topic, seen.partition, seen.offset)
-        for detector in account.detectors:
-            detector.learn_one(seen)
+        learn(account.detectors, seen, account.said)
         look = _LOOK_AT.get(count)
         alert = None if look is None else self._look(account, look, seen)
         if count >= self._settings.window_events:
@@ -182,6 +184,7 @@ class Engine:
         account.window += 1
         account.count = 0
         account.detectors = make_all(self._ceilings)
+        account.said = PromptCells()
         account.trail = Trail()
 
     def _forget(self, account: Account) -> None:
@@ -201,6 +204,7 @@ class Engine:
             account.first_time_ms,
             account.last_time_ms,
             account.repeats.snapshot(),
+            account.said.snapshot(),
             account.trail.snapshot(),
             account.memory.snapshot(),
             [[one.spec.id, one.spec.version, one.snapshot()] for one in account.detectors],
@@ -222,8 +226,8 @@ class Engine:
                 "the account starts afresh"
             )
         account = self.fresh(account_id)
-        _, total, count, window, last, first_time, last_time, repeats, trail, memory, detectors = (
-            plain.fields(plain_state, 11, "account")
+        _, total, count, window, last, first_time, last_time, repeats, said, trail, memory, detectors = (
+            plain.fields(plain_state, 12, "account")
         )
         account.total = plain.integer(total, 0, plain.MOST_EVENTS, "account.total")
         account.count = plain.integer(count, 0, min(account.total, LOOKS[-1]), "account.count")
@@ -234,6 +238,7 @@ class Engine:
             last_time, account.first_time_ms, _MOST_MS, "account.last_time_ms"
         )
         account.repeats.restore(repeats)
+        account.said.restore(said)
         account.trail.restore(trail)
         account.memory.restore(memory)
         saved = plain.fields(detectors, len(account.detectors), "account.detectors")

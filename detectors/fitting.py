@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from detectors.base import Spec
+from detectors.base import Spec, learn
 from detectors.calibration import (
     EVER_LEVELS,
     FORMAT,
@@ -33,6 +33,7 @@ from detectors.errors import require
 from detectors.observation import Observation
 from detectors.observe.purpose import NO_PURPOSES, PurposeModel
 from detectors.primitives.families import FamilyShares
+from detectors.primitives.said import PromptCells
 from detectors.registry import ENTRIES, Ceilings, make_all
 
 _AS_IT_IS = Tail(tuple(-math.log10(1.0 - level) for level in LEVELS), 1.0 / math.log(10.0))
@@ -70,7 +71,8 @@ def ceilings(accounts: Iterable[Iterable[Observation]]) -> Ceilings:
     Parameters
     ----------
     accounts : iterable of iterables of Observation
-        Ordinary accounts; those of less than 32 exchanges do not count, their shares are too coarse.
+        Ordinary accounts; those of less than 32 exchanges, or of less than
+        32 different prompts where it is of them, do not count, their shares are too coarse.
 
     Raises
     ------
@@ -84,15 +86,13 @@ def ceilings(accounts: Iterable[Iterable[Observation]]) -> Ceilings:
             "benchmark": Benchmark(),
             "probing": Probing(),
         }
-        n = 0
+        said = PromptCells()
         for seen in observations:
-            n += 1
-            for detector in detectors.values():
-                detector.learn_one(seen)
-        if n >= _ENOUGH_FOR_SHARES:
-            for name, detector in detectors.items():
+            learn(detectors.values(), seen, said)
+        for name, detector in detectors.items():
+            if detector.n >= _ENOUGH_FOR_SHARES:
                 shares[name].append(detector.shares())
-    require(bool(shares["probing"]), f"fit: no account has {_ENOUGH_FOR_SHARES} exchanges")
+    require(all(shares.values()), f"fit: no account has {_ENOUGH_FOR_SHARES} exchanges with different prompts")
     elicitation, benchmark, probing = (
         tuple(map(_ceiling, zip(*shares[name], strict=True)))
         for name in ("elicitation", "benchmark", "probing")
@@ -107,9 +107,9 @@ def _ceiling(shares: Sequence[float]) -> float:
 
 def purpose_reach(observations: Iterable[Observation], kinds: int) -> tuple[float, ...]:
     """Largest mean log-likelihood ratio of each kind that an account ever shows at a look."""
-    detector, most = Purpose(), (-math.inf,) * kinds
+    detector, said, most = Purpose(), PromptCells(), (-math.inf,) * kinds
     for n, seen in enumerate(itertools.islice(observations, LOOKS[-1]), start=1):
-        detector.learn_one(seen)
+        learn((detector,), seen, said)
         if n in LOOKS and detector.score_one() is not None:
             most = tuple(map(max, most, detector.means()))
     return most
@@ -144,10 +144,9 @@ def purpose_limits(reached: Mapping[str, Sequence[Sequence[float]]], kinds: int)
 
 def trajectory(group: str, observations: Iterable[Observation], limits: Ceilings) -> Trajectory:
     """Raw scores of one account at every look it reaches within its first window."""
-    detectors, scores = make_all(limits), []
+    detectors, said, scores = make_all(limits), PromptCells(), []
     for n, seen in enumerate(itertools.islice(observations, LOOKS[-1]), start=1):
-        for detector in detectors:
-            detector.learn_one(seen)
+        learn(detectors, seen, said)
         if n in LOOKS:
             scores.append([detector.score_one() for detector in detectors])
     return Trajectory(group, scores)

@@ -5,7 +5,7 @@ from detectors.primitives.families import FamilyShares
 
 
 class Benchmark(FamilyShares):
-    """Share of prompts with the phrases that stand in test items and around them.
+    """Share of different prompts with the phrases that stand in test items and around them.
 
     Notes
     -----
@@ -30,10 +30,11 @@ class Benchmark(FamilyShares):
 
     spec = Spec(
         id="benchmark",
-        version=1,
+        version=2,
         high="benchmark_sweep",
         reads=("marks",),
         unit="share of prompts over what one ordinary account in 500 exceeds",
         grain=1.0,
+        once=True,
     )
     families = ("benchmark_item", "worked_solution")

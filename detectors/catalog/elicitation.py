@@ -5,7 +5,7 @@ from detectors.primitives.families import FamilyShares
 
 
 class Elicitation(FamilyShares):
-    """Share of prompts that ask for reasoning, judgement or new tasks: what distillation sets are made of.
+    """Share of different prompts that ask for reasoning, judgement or new tasks: what distillation sets are made of.
 
     Notes
     -----
@@ -30,11 +30,12 @@ class Elicitation(FamilyShares):
 
     spec = Spec(
         id="elicitation",
-        version=1,
+        version=2,
         high="capability_elicitation",
         reads=("marks",),
         unit="share of prompts over what one ordinary account in 500 exceeds",
         grain=1.0,
+        once=True,
     )
     families = (
         "step_by_step",

@@ -128,6 +128,11 @@ class Probing:
             sampled.append(sampling)
         return facets
 
+    @property
+    def n(self) -> int:
+        """Exchanges counted."""
+        return self._shares.n
+
     def shares(self) -> tuple[float, ...]:
         """Share of exchanges with each of `FACETS`, for fitting ceilings."""
         return self._shares.shares()

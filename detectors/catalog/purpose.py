@@ -5,14 +5,12 @@ import operator
 import struct
 
 from detectors.base import Plain, Spec
-from detectors.errors import StateError, require
+from detectors.errors import require
 from detectors.observation import PURPOSES, Observation
 from detectors.observe.purpose import STEPS, UNKNOWN
 from detectors.primitives import plain
 
-_CELLS = 1024
-_CELL_BYTES = _CELLS // 8
-_STATE = struct.Struct(f"<{PURPOSES}iI{_CELL_BYTES}s")  # sums by kind, count, cells; packed to save memory
+_STATE = struct.Struct(f"<{PURPOSES}iI")  # sums by kind, count; packed to save memory
 _PRIOR = 16  # exchanges of no purpose added to every account: a short one has shown little
 _SHARE = 0.25
 _GRAINS = 1000  # of a log-likelihood ratio, so that sums are whole numbers
@@ -58,9 +56,7 @@ class Purpose:
     Score: the mean's excess over its limit, divided by limit + 1/2, of the kind where that is most,
     >= 0; most ordinary accounts have 0. Scaled, because a kind that resembles ordinary work has a high
     limit and is exceeded by more. None before the first text that a model of purposes has read.
-    State: a sum per kind, a count, and 1,024 bits by hash of prompt: a prompt whose bit is set counts
-    no more. So what is sent again and again counts once, and when a window of all different prompts
-    has filled most bits, the mean is over a sample of them. Cost: O(kinds).
+    State: a sum per kind and a count. Cost: O(kinds).
     Blind spots: kinds of query sets that no weights were learned for; kinds that ordinary batch work
     looks like, for which the limit is high; few such prompts among many.
 
@@ -90,6 +86,7 @@ class Purpose:
         reads=("purpose",),
         unit="scaled excess of the mean log-likelihood ratio over what ordinary accounts stay below",
         grain=0.1,
+        once=True,
     )
 
     def __init__(self, *, limits: tuple[float, ...] | None = None, kinds: tuple[str, ...] = ()) -> None:
@@ -110,26 +107,21 @@ class Purpose:
 
     def means(self) -> tuple[float, ...]:
         """Mean of each kind that has a limit, drawn towards 0 while there are few prompts."""
-        *sums, n, _ = _STATE.unpack(self._state)
+        *sums, n = _STATE.unpack(self._state)
         whole = _GRAINS * (n + _PRIOR)
         return tuple(total / whole for total in sums[: len(self._limits)])
 
     @property
     def _n(self) -> int:
-        return int(_STATE.unpack(self._state)[-2])
+        return int(_STATE.unpack(self._state)[-1])
 
     def learn_one(self, seen: Observation) -> None:
-        """Add a text that was read, unless a prompt of its cell was read before."""
+        """Add a text that was read."""
         if seen.purpose == _NOT_READ:
             return
-        *sums, n, cells = _STATE.unpack(self._state)
-        if seen.prompt:
-            at, bit = seen.prompt // 8 % _CELL_BYTES, 1 << seen.prompt % 8
-            if cells[at] & bit:
-                return
-            cells = b"%b%c%b" % (cells[:at], cells[at] | bit, cells[at + 1 :])
+        *sums, n = _STATE.unpack(self._state)
         ratios = [_RATIO[one] for one in seen.purpose]
-        self._state = _STATE.pack(*map(operator.add, sums, ratios), n + 1, cells)
+        self._state = _STATE.pack(*map(operator.add, sums, ratios), n + 1)
 
     def explain(self, score: float, typical: float) -> str:
         """One sentence with the numbers."""
@@ -143,16 +135,13 @@ class Purpose:
         )
 
     def snapshot(self) -> Plain:
-        """The sums, the count and the cells."""
+        """The sums and the count."""
         return list(_STATE.unpack(self._state))
 
     def restore(self, state: Plain) -> None:
         """Replace the state by a snapshot's; raises `StateError`."""
-        *sums, n, cells = plain.fields(state, PURPOSES + 2, "purpose")
+        *sums, n = plain.fields(state, PURPOSES + 1, "purpose")
         n = plain.integer(n, 0, _MOST_TEXTS, "purpose.n")
         most = max(map(abs, _RATIO)) * n
         checked = [plain.integer(one, -most, most, "purpose.sums") for one in sums]
-        cells = plain.raw(cells, _CELL_BYTES, "purpose.cells", multiple_of=_CELL_BYTES)
-        if len(cells) != _CELL_BYTES:
-            raise StateError("purpose.cells: must have all bits")
-        self._state = _STATE.pack(*checked, n, cells)
+        self._state = _STATE.pack(*checked, n)

@@ -50,12 +50,17 @@ class FamilyShares:
         """One sentence with the numbers."""
         found = self._shares.relative()[:3]
         if not found:
-            return f"None of {self._shares.n} prompts has a phrase of these families."
+            return f"None of {self._shares.n} different prompts has a phrase of these families."
         parts = [f"'{self.families[family]}' in {count}" for _, family, count in found]
         return (
-            f"Of {self._shares.n} prompts, phrases of the families {', '.join(parts)}: {score:.1f} times the "
+            f"Of {self._shares.n} different prompts, phrases of the families {', '.join(parts)}: {score:.1f} times the "
             f"share that one ordinary account in 500 exceeds (usually {typical:.1f} times)."
         )
+
+    @property
+    def n(self) -> int:
+        """Exchanges counted."""
+        return self._shares.n
 
     def shares(self) -> tuple[float, ...]:
         """Share of prompts with each family, for fitting ceilings."""

@@ -166,7 +166,7 @@ def test_flipped_bytes_are_refused_or_lead_to_a_sound_account():
     assert refused > 40
 
 
-@pytest.mark.parametrize("plain", [None, [], {}, b"", "state", [1], [2] * 11, [True] * 11, [1] * 11])
+@pytest.mark.parametrize("plain", [None, [], {}, b"", "state", [1], [2] * 12, [True] * 12, [1] * 12])
 def test_what_is_no_state_is_refused(plain):
     with pytest.raises(StateError):
         engine().restore("a", plain)
@@ -186,10 +186,25 @@ def test_a_window_ends_and_the_next_knows_nothing_of_it_but_alerts_and_repeats()
     stream = list(checks.ordinary(1, 16))
     apply_all(one, account, stream)
     assert (account.window, account.count, account.total) == (1, 0, 16)
-    new = one.snapshot(one.fresh("a"))[-1]
-    assert one.snapshot(account)[-1] == new
+    fresh = one.fresh("a")
+    assert one.snapshot(account)[-1] == one.snapshot(fresh)[-1]
+    assert account.said.snapshot() == fresh.said.snapshot()
     apply_all(one, account, stream[-1:])
     assert account.count == 0, "a repeat is known across windows"
+
+
+@pytest.mark.parametrize("different", [1, 2, 40])
+def test_prompts_sent_again_and_again_teach_what_prompts_are_about_once(different):
+    one = engine()
+    sent = [seen._replace(marks=7, purpose=checks.purpose(90)) for seen in checks.ordinary(1, different)]
+    again = [sent[at % different]._replace(event_id=str(at)) for at in range(20 * different)]
+    once, often = one.fresh("a"), one.fresh("a")
+    apply_all(one, once, sent)
+    apply_all(one, often, again)
+    of = {detector.spec.id: detector for detector in once.detectors}
+    for detector in often.detectors:
+        alike = detector.snapshot() == of[detector.spec.id].snapshot()
+        assert alike == detector.spec.once, detector.spec.id
 
 
 def test_a_late_exchange_never_moves_time_back():

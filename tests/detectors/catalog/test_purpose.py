@@ -1,7 +1,6 @@
 """Purpose: mean ratio over limits, shrunk while there is little, packed into few bytes."""
 
 import math
-import random
 
 import pytest
 from hypothesis import given
@@ -51,32 +50,12 @@ def test_texts_that_were_not_read_do_not_count():
     assert learned((), 50).score_one() is None
 
 
-@pytest.mark.parametrize("different", [1, 2, 40])
-def test_prompts_sent_again_and_again_count_once(different):
-    once, often = Purpose(), Purpose()
-    for number in range(different):
-        once.learn_one(Observation("a", str(number), prompt=9 + number, purpose=purpose(100)))
-    for number in range(different * 20):
-        prompt = 9 + number % different
-        often.learn_one(Observation("a", str(number), prompt=prompt, purpose=purpose(100)))
-    assert often.snapshot() == once.snapshot()
-
-
 def test_a_quarter_of_query_sets_is_not_outvoted_by_the_rest():
     detector = Purpose()
     for number in range(256):
         read = purpose(100 if number % 4 == 0 else -100)
         detector.learn_one(Observation("a", str(number), prompt=1 + number * 977, purpose=read))
     assert detector.means()[0] > 2 * LEAST
-
-
-def test_a_full_window_is_read_in_part_and_alike():
-    rng = random.Random(3)
-    detector = Purpose()
-    for number in range(1024):
-        read = purpose(100 if number % 2 == 0 else -100)
-        detector.learn_one(Observation("a", str(number), prompt=rng.getrandbits(64), purpose=read))
-    assert detector.means()[0] == pytest.approx((ratio(5.0) + ratio(-5.0)) / 2, rel=0.1)
 
 
 def test_the_explanation_names_the_kind_and_the_numbers():
@@ -103,11 +82,9 @@ def test_state_survives_and_continues(rows):
     "state",
     [
         [0] * 8,
-        [1] + [0] * 8 + [bytes(128)],
-        [0] * 8 + [-1, bytes(128)],
-        [0] * 8 + [1 << 40, bytes(128)],
-        [0] * 9 + [b""],
-        [0] * 9 + [bytes(129)],
+        [1] + [0] * 8,
+        [0] * 8 + [-1],
+        [0] * 8 + [1 << 40],
         [0] * 10,
     ],
 )

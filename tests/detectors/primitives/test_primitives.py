@@ -14,6 +14,7 @@ from detectors.primitives.bitmap import DistinctBitmap
 from detectors.primitives.counters import BucketCounters
 from detectors.primitives.moments import DecayedMean, RunningMean, RunningVariance
 from detectors.primitives.ring import RecentHashes
+from detectors.primitives.said import PromptCells
 from detectors.primitives.shares import MarkShares
 from detectors.primitives.topk import TopHashes
 
@@ -179,3 +180,30 @@ def test_mark_shares_are_shares(marks):
 def test_mark_shares_refuse_what_is_no_snapshot(state):
     with pytest.raises(StateError):
         MarkShares((0.5, 0.1, 0.05)).restore(state)
+
+
+@given(before=st.lists(st.integers(0, 2**64 - 1), max_size=60), after=st.integers(0, 2**64 - 1))
+def test_a_prompt_said_before_is_always_known(before, after):
+    said, again = PromptCells(), PromptCells()
+    for prompt in before:
+        said.add(prompt)
+    again.restore(through_msgpack(said.snapshot()))
+    assert not any(again.add(prompt) for prompt in before if prompt)
+    assert again.snapshot() == said.snapshot()
+    assert again.add(after) == said.add(after)
+    assert again.add(0), "0 stands for no prompt"
+
+
+def test_most_new_prompts_of_half_a_window_are_known_to_be_new():
+    rng, said = random.Random(5), PromptCells()
+    new = [said.add(rng.getrandbits(64)) for _ in range(512)]
+    assert 0.7 < sum(new) / 512 < 0.9
+
+
+@pytest.mark.parametrize("state", [None, b"", bytes(127), bytes(129), "0" * 128, [0] * 128])
+def test_what_was_said_is_128_bytes(state):
+    said = PromptCells()
+    said.add(7)
+    with pytest.raises(StateError):
+        said.restore(state)
+    assert not said.add(7)
