@@ -1,11 +1,9 @@
 """What a detector is: the protocol, its specification, and the order of learning and scoring."""
 
 import dataclasses
-from collections.abc import Iterable
 from typing import Any, Literal, Protocol
 
 from detectors.observation import Observation
-from detectors.primitives.said import PromptCells
 
 SHAPE_CAP = 2.0
 """Cap of signals that see the shape of text, not its purpose: every product's text looks strange to
@@ -94,14 +92,6 @@ class Detector(Protocol):
 
     def restore(self, state: Plain) -> None:
         """Replace the state by a snapshot's."""
-
-
-def learn(detectors: Iterable[Detector], seen: Observation, said: PromptCells) -> None:
-    """Take one exchange of an account into its detectors, and its prompt into what the account said."""
-    new = said.add(seen.prompt)
-    for detector in detectors:
-        if new or not detector.spec.once:
-            detector.learn_one(seen)
 
 
 def learn_then_score(detector: Detector, seen: Observation) -> float | None:

@@ -8,7 +8,7 @@ import xxhash
 
 from detectors import __version__
 from detectors.alerts import Alert
-from detectors.base import Detector, Plain, learn
+from detectors.base import Detector, Plain
 from detectors.calibration import LOOKS, Profile, Reading, evidence_of, read
 from detectors.errors import StateError
 from detectors.evidence import Trail
@@ -17,7 +17,7 @@ from detectors.policy import DetectionSettings, Finding, Memory, Policy
 from detectors.primitives import plain
 from detectors.primitives.ring import RecentHashes
 from detectors.primitives.said import PromptCells
-from detectors.registry import ENTRIES, make_all
+from detectors.registry import ENTRIES, learn, make_all
 
 __all__ = ["Account", "DetectionSettings", "Engine"]
 

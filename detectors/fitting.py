@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from detectors.base import Spec, learn
+from detectors.base import Spec
 from detectors.calibration import (
     EVER_LEVELS,
     FORMAT,
@@ -34,7 +34,7 @@ from detectors.observation import Observation
 from detectors.observe.purpose import NO_PURPOSES, PurposeModel
 from detectors.primitives.families import FamilyShares
 from detectors.primitives.said import PromptCells
-from detectors.registry import ENTRIES, Ceilings, make_all
+from detectors.registry import ENTRIES, Ceilings, learn, make_all
 
 _AS_IT_IS = Tail(tuple(-math.log10(1.0 - level) for level in LEVELS), 1.0 / math.log(10.0))
 _PURPOSE = [entry.spec.id for entry in ENTRIES].index(Purpose.spec.id)
@@ -92,7 +92,9 @@ def ceilings(accounts: Iterable[Iterable[Observation]]) -> Ceilings:
         for name, detector in detectors.items():
             if detector.n >= _ENOUGH_FOR_SHARES:
                 shares[name].append(detector.shares())
-    require(all(shares.values()), f"fit: no account has {_ENOUGH_FOR_SHARES} exchanges with different prompts")
+    require(
+        all(shares.values()), f"fit: no account has {_ENOUGH_FOR_SHARES} exchanges with different prompts"
+    )
     elicitation, benchmark, probing = (
         tuple(map(_ceiling, zip(*shares[name], strict=True)))
         for name in ("elicitation", "benchmark", "probing")

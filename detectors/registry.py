@@ -1,7 +1,7 @@
 """Every detector of an account, listed by hand: what is not here does not run."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from detectors.base import Detector, Spec
 from detectors.catalog.benchmark import Benchmark
@@ -14,6 +14,8 @@ from detectors.catalog.probing import Probing
 from detectors.catalog.purpose import Purpose
 from detectors.catalog.template import Template
 from detectors.catalog.vocabulary import Vocabulary
+from detectors.observation import Observation
+from detectors.primitives.said import PromptCells
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -73,3 +75,11 @@ ENTRIES: tuple[Entry, ...] = checked(
 def make_all(ceilings: Ceilings) -> tuple[Detector, ...]:
     """One fresh detector per entry, in the registry's order."""
     return tuple(entry.make(ceilings) for entry in ENTRIES)
+
+
+def learn(detectors: Iterable[Detector], seen: Observation, said: PromptCells) -> None:
+    """Take one exchange of an account into its detectors, and its prompt into what the account said."""
+    new = said.add(seen.prompt)
+    for detector in detectors:
+        if new or not detector.spec.once:
+            detector.learn_one(seen)

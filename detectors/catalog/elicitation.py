@@ -5,7 +5,7 @@ from detectors.primitives.families import FamilyShares
 
 
 class Elicitation(FamilyShares):
-    """Share of different prompts that ask for reasoning, judgement or new tasks: what distillation sets are made of.
+    """Share of different prompts that ask for reasoning, judgement or new tasks: as distillation sets do.
 
     Notes
     -----

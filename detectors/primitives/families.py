@@ -53,8 +53,8 @@ class FamilyShares:
             return f"None of {self._shares.n} different prompts has a phrase of these families."
         parts = [f"'{self.families[family]}' in {count}" for _, family, count in found]
         return (
-            f"Of {self._shares.n} different prompts, phrases of the families {', '.join(parts)}: {score:.1f} times the "
-            f"share that one ordinary account in 500 exceeds (usually {typical:.1f} times)."
+            f"Of {self._shares.n} different prompts, phrases of the families {', '.join(parts)}: {score:.1f} "
+            f"times the share that one ordinary account in 500 exceeds (usually {typical:.1f} times)."
         )
 
     @property
