@@ -188,25 +188,31 @@ def fit_population(
     version: str,
     provenance: Provenance,
 ) -> Profile:
-    """Fit a profile to ordinary accounts.
+    """Fit a profile to ordinary accounts; see `reference` and `detectors.fitting.fit`."""
+    limits, trajectories = reference(population, purposes.kinds)
+    return fit(trajectories, limits, version=version, provenance=provenance, purposes=purposes)
+
+
+def reference(
+    population: Sequence[tuple[Part, list[Observation]]], names: tuple[str, ...]
+) -> tuple[Ceilings, list[Trajectory]]:
+    """Limits of ordinary accounts, and the accounts' scores, each account under its group.
 
     Parameters
     ----------
     population : sequence of Part and observations
         Accounts; the purposes of each must have been read with weights learned without its source.
-    purposes : PurposeModel
-        Weights learned from all sources.
-    version, provenance
-        See `detectors.fitting.fit`.
+    names : tuple of str
+        Of the kinds of query sets that weights were learned for.
     """
-    kinds = len(purposes.kinds)
+    kinds = len(names)
     reached: dict[str, list[tuple[float, ...]]] = defaultdict(list)
     for part, account in population:
         reached[part.unit].append(purpose_reach(account, kinds))
     limits = dataclasses.replace(
         ceilings(account for _, account in population),
         purpose=purpose_limits(reached, kinds),
-        purposes=purposes.kinds,
+        purposes=names,
     )
     # Limits, too, are those of a time when the account's source was not known. Made-up traffic is no
     # source that could have been unknown: what the generator's prose looks like says nothing about others.
@@ -220,17 +226,8 @@ def fit_population(
         else limits
         for unit in reached
     }
-    return fit(
-        trajectories(population, unseen), limits, version=version, provenance=provenance, purposes=purposes
-    )
-
-
-def trajectories(
-    population: Sequence[tuple[Part, list[Observation]]], limits: Mapping[str, Ceilings]
-) -> list[Trajectory]:
-    """Scores of a population, each account under its group; `limits` by unit."""
-    return [
-        trajectory(part.group or f"{part.source}/{number % _FOLDS}", account, limits[part.unit])
+    return limits, [
+        trajectory(part.group or f"{part.source}/{number % _FOLDS}", account, unseen[part.unit])
         for number, (part, account) in enumerate(population)
     ]
 

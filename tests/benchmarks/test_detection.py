@@ -7,13 +7,15 @@ import json
 import pytest
 
 from benchmarks.baselines import BASELINES
-from benchmarks.detection import FOLDS, Judged, compare, figures, found_at, harness, loop, mixed, read_sources
+from benchmarks.composition import FOLDS, harness, loop, mixed, read_sources
+from benchmarks.figures import compare, figures, found_at
+from benchmarks.judging import Judged
 from detectors.calibration import LOOKS
 
 
 def judged(setting, source, shares, score=0.0):
     scores = (score,) + (0.0,) * len(BASELINES)
-    return Judged(setting, "class", source, tuple(shares), ("",) * len(shares), scores)
+    return Judged(setting, "class", source, tuple(shares), scores)
 
 
 def row_of(result, setting, source=""):

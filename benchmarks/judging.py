@@ -1,0 +1,184 @@
+"""Judges composed accounts with weights, limits and a reference that never saw their source."""
+
+import itertools
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+from benchmarks.baselines import BASELINES
+from benchmarks.composition import FOLDS, Account, Composer
+from detectors.calibration import LOOKS, Profile, Provenance
+from detectors.engine import DetectionSettings, Engine
+from detectors.fitting import Trajectory, fit
+from detectors.learning import Learner, PromptSet
+from detectors.observation import PURPOSES, Observation
+from detectors.observe.purpose import NO_PURPOSES, UNKNOWN, PurposeModel
+from detectors.registry import Ceilings
+from streams.profile import GENERATOR, Part, reference
+from streams.simulate import BuiltinPrompts
+
+COMPARED = ("benign", "known kind")  # settings in which the published methods run too
+_BASELINE_REFERENCE = 100  # accounts; more moves the baselines' thresholds, not their order
+
+
+class Judged(NamedTuple):
+    """Result for one account.
+
+    Attributes
+    ----------
+    setting, account_class, source : str
+    shares : tuple of float
+        Of ordinary accounts that get as far, look by look.
+    scores : tuple of float
+        Largest score over the looks, of this detector (-log10 of the smallest share) and each baseline.
+    raw : tuple of tuples
+        Every detector's score at each look, in the registry's order; None where one abstains.
+    fold : int
+        The group of sources it was judged without.
+    """
+
+    setting: str
+    account_class: str
+    source: str
+    shares: tuple[float, ...]
+    scores: tuple[float, ...] = ()
+    raw: tuple[tuple[float | None, ...], ...] = ()
+    fold: int = 0
+
+
+def judge(
+    engine: Engine, observations: Iterable[Observation]
+) -> tuple[tuple[float, ...], tuple[tuple[float | None, ...], ...]]:
+    """Share, and the detectors' scores, at each look of the first window."""
+    account = engine.fresh("account")
+    shares, raw = [], []
+    for number, seen in enumerate(itertools.islice(observations, LOOKS[-1]), start=1):
+        engine.apply(account, seen, "evaluation")
+        if number in LOOKS and account.count == number:
+            shares.append(engine.assess(account, LOOKS.index(number))[0])
+            raw.append(tuple(detector.score_one() for detector in account.detectors))
+    return tuple(shares), tuple(raw)
+
+
+class Fold(NamedTuple):
+    """What a group of sources was judged with."""
+
+    limits: Ceilings
+    reference: list[Trajectory]
+
+
+def evaluate(
+    composer: Composer, prompts: Sequence[PromptSet], log: Callable[[str], None]
+) -> tuple[list[Judged], list[Fold]]:
+    """Judge every setting with what was learned without its sources."""
+    learner = Learner(prompts)
+    out_of = {fold: {s.name for s in composer.sources if s.fold == fold} for fold in range(FOLDS)}
+    units = sorted({one.source for one in prompts})
+    group_of = {source.name: source.fold for source in composer.sources}
+    unit_of_text = {
+        composer.texts.number(text[:8192]): one.source for one in prompts if one.part for text in one.texts
+    }
+
+    def unit_of(account: Account) -> str:
+        """The chunk of templates that an account's prompts are of, else its source."""
+        return next((unit_of_text[text] for text in account.texts if text in unit_of_text), account.unit)
+
+    def inner(unit: str, fold: int) -> int:
+        """Group in which a unit of the reference is left out when another group is measured."""
+        source, _, chunk = unit.partition("/")
+        if source == GENERATOR:
+            return FOLDS
+        group = (group_of[source] + int(chunk or 0)) % FOLDS
+        return group if group != fold else (group + 1) % FOLDS
+
+    read: dict[tuple[int, int], list[bytes]] = {}
+    models: dict[int, PurposeModel] = {}
+    for fold, left in itertools.product(range(FOLDS), range(-1, FOLDS)):
+        if fold == left:
+            continue
+        model = learner.learn(
+            without={
+                unit for unit in units if unit.split("/")[0] in out_of[fold] or inner(unit, fold) == left
+            }
+        )
+        read[fold, left] = composer.texts.purposes(model)
+        if left < 0:
+            models[fold] = model
+    log(f"learned purposes {len(read)} times")
+
+    judged, folds = [], []
+    for fold in range(FOLDS):
+        population = []
+        for source, account in composer.reference:
+            if source is None:
+                group = f"{GENERATOR}/repeating" if account.repeats else ""
+                part = Part(group, GENERATOR, GENERATOR, BuiltinPrompts(), 0, 0)
+                purposes = read[fold, -1]
+            elif source.fold != fold:
+                unit = unit_of(account)
+                group = f"{source.name}/repeating" if account.repeats else unit
+                part = Part(group, source.name, unit, BuiltinPrompts(), 0, 0)
+                purposes = read[fold, inner(unit, fold)]
+            else:
+                continue
+            population.append((part, _with(account, purposes)))
+        kinds = models[fold].kinds
+        folds.append(Fold(*reference(population, kinds)))
+        profile = profile_of(folds[-1], purposes=models[fold])
+        baselines = [make() for make in BASELINES]
+        ordinary = [account for _, account in population[:: max(1, len(population) // _BASELINE_REFERENCE)]]
+        for baseline in baselines:
+            baseline.fit(ordinary)
+        engine = Engine(DetectionSettings(), profile)
+        for setting in composer.settings:
+            if setting.fold != fold:
+                continue
+            column = kinds.index(setting.blank) if setting.blank in kinds else None
+            for account in setting.accounts:
+                seen = _with(account, read[fold, -1], column)
+                shares, raw = judge(engine, seen)
+                scores = [-math.log10(min(shares, default=1.0))]
+                if setting.name in COMPARED:
+                    scores += [max(baseline.scores(seen), default=0.0) for baseline in baselines]
+                judged.append(
+                    Judged(
+                        setting.name,
+                        setting.account_class,
+                        setting.source,
+                        shares,
+                        tuple(scores),
+                        raw,
+                        fold,
+                    )
+                )
+        log(f"group {fold + 1} of {FOLDS}: fitted on {len(population)} accounts")
+    return judged, folds
+
+
+def profile_of(fold: Fold, *, purposes: PurposeModel = NO_PURPOSES) -> Profile:
+    """The profile that a group of sources is judged with."""
+    return fit(
+        fold.reference,
+        fold.limits,
+        version="evaluation",
+        provenance=Provenance("evaluation", ()),
+        purposes=purposes,
+    )
+
+
+_UNKNOWN = (UNKNOWN + 256).to_bytes(1, "little")
+
+
+def _with(account: Account, purposes: Sequence[bytes], blank: int | None = None) -> list[Observation]:
+    """The account's observations with what its texts look like they are for, one kind taken away."""
+
+    def value(number: int) -> bytes:
+        found = purposes[number]
+        if blank is None or found == _UNKNOWN * PURPOSES:
+            return found
+        return found[:blank] + _UNKNOWN + found[blank + 1 :]
+
+    return [
+        seen._replace(purpose=value(number))
+        for seen, number in zip(account.observations, account.texts, strict=True)
+    ]
