@@ -68,7 +68,7 @@ def page(result: dict[str, Any], budget: float) -> str:
         _figure(
             _roc(result),
             "Share of accounts of known kinds found, mean over sources, against the share of ordinary "
-            "accounts flagged. Every method's thresholds are set on these ordinary accounts, which flatters all.",
+            "accounts flagged. Thresholds are set on these ordinary accounts, which flatters all methods.",
         ),
         _table(
             "Found at equal false alarms",
