@@ -26,6 +26,8 @@ from streams.simulate import BuiltinPrompts, FilePrompts, PromptSource, Repeatin
 KEY = b"evaluation"
 FOLDS = 5
 MIXTURES = (0.05, 0.10, 0.25, 0.50)
+CAMPAIGNS = ((60, 5), (60, 20), (12, 100))
+"""Accounts of a campaign, and exchanges of each."""
 
 CLASS_OF = {
     "human_chat": "people",
@@ -198,10 +200,13 @@ class Composer:
         self.texts = Texts()
         self.settings: list[Setting] = []
         self.reference: list[tuple[SourceInfo | None, Account]] = []
+        self.campaigns: dict[tuple[str, int, int], list[Account]] = {}
         self._folder, self._seed, self._scale = folder, seed, scale
         self._by_name = {source.name: source for source in self.sources}
         for source in self.sources:
             self._source(source)
+            if source.label == "extraction":
+                self._campaigns(source)
         for name in HARNESSES:
             self._derived("evaluation harnesses", name, harness(self._items(name)))
         for name in LOOPS:
@@ -267,6 +272,24 @@ class Composer:
             self.settings.append(
                 Setting("kind never seen", source.kind, source.name, source.fold, source.kind, made)
             )
+
+    def _campaigns(self, source: SourceInfo) -> None:
+        """Accounts that share out one query set."""
+        for members, each in CAMPAIGNS:
+            spec = SimulationSpec(
+                accounts=members,
+                days=14,
+                seed=self._seed * 1000 + 90 + source.fold,
+                extraction_share=1.0,
+                modes={"sharded": 1.0},
+                shards=members,
+                exchanges=each,
+                spread=0.2,
+                min_exchanges=each,
+                max_exchanges=each,
+            )
+            made = composed(self._prompts(source), self.texts, source.name, spec)
+            self.campaigns[source.name, members, each] = made
 
     def _derived(self, account_class: str, name: str, change: Change) -> None:
         source = self._by_name[name]

@@ -16,7 +16,8 @@ from pathlib import Path
 from benchmarks.ablation import ablation, signs
 from benchmarks.composition import Composer
 from benchmarks.figures import BUDGETS, figures, table
-from benchmarks.judging import evaluate
+from benchmarks.judging import Reader, evaluate
+from benchmarks.pools import evaluate_pools, pool_figures, pool_table
 from benchmarks.report import page
 from streams.profile import generated_prompts, prompt_sets
 
@@ -41,14 +42,17 @@ def main() -> None:
     log(f"composed {sum(len(setting.accounts) for setting in composer.settings)} accounts to measure")
     names = {source.name for source in composer.sources if source.label != "other_abuse"}
     prompts = [*prompt_sets(options.prompts, names), generated_prompts(options.seed)]
-    judged, folds = evaluate(composer, prompts, log)
+    reader = Reader(composer, prompts)
+    log("learned purposes")
+    judged, folds = evaluate(composer, reader, log)
     result = {"seed": options.seed, "scale": options.scale, **figures(judged)}
+    result["pools"] = pool_figures(evaluate_pools(composer, reader, log))
     if options.ablate:
         result["ablation"] = ablation(judged, folds, log)
         result["signs"] = signs(judged)
     (options.out / "detection.json").write_text(json.dumps(result, indent=1, sort_keys=True) + "\n")
     (options.out / "detection.html").write_text(page(result, options.budget))
-    text = table(result, options.budget)
+    text = table(result, options.budget) + "\n" + pool_table(result["pools"])
     (options.out / "detection.txt").write_text(text + "\n")
     print(text)
 

@@ -14,7 +14,7 @@ from detectors.learning import Learner, PromptSet
 from detectors.observation import PURPOSES, Observation
 from detectors.observe.purpose import NO_PURPOSES, UNKNOWN, PurposeModel
 from detectors.registry import Ceilings
-from streams.profile import GENERATOR, Part, reference
+from streams.profile import GENERATOR, Part, account_reference, all_limits
 from streams.simulate import BuiltinPrompts
 
 COMPARED = ("benign", "known kind")  # settings in which the published methods run too
@@ -67,75 +67,100 @@ class Fold(NamedTuple):
     reference: list[Trajectory]
 
 
-def evaluate(
-    composer: Composer, prompts: Sequence[PromptSet], log: Callable[[str], None]
-) -> tuple[list[Judged], list[Fold]]:
-    """Judge every setting with what was learned without its sources."""
-    learner = Learner(prompts)
-    out_of = {fold: {s.name for s in composer.sources if s.fold == fold} for fold in range(FOLDS)}
-    units = sorted({one.source for one in prompts})
-    group_of = {source.name: source.fold for source in composer.sources}
-    unit_of_text = {
-        composer.texts.number(text[:8192]): one.source for one in prompts if one.part for text in one.texts
-    }
+class Reader:
+    """Reads texts with weights that were learned without groups of sources.
 
-    def unit_of(account: Account) -> str:
+    Parameters
+    ----------
+    composer : Composer
+    prompts : sequence of PromptSet
+        What weights are learned from.
+    """
+
+    def __init__(self, composer: Composer, prompts: Sequence[PromptSet]) -> None:
+        self._composer = composer
+        self._group_of = {source.name: source.fold for source in composer.sources}
+        self._unit_of_text = {
+            composer.texts.number(text[:8192]): one.source
+            for one in prompts
+            if one.part
+            for text in one.texts
+        }
+        learner = Learner(prompts)
+        units = sorted({one.source for one in prompts})
+        self._read: dict[tuple[int, int], list[bytes]] = {}
+        self.models: dict[int, PurposeModel] = {}
+        """By group of sources, the weights learned without it."""
+        for fold, left in itertools.product(range(FOLDS), range(-1, FOLDS)):
+            if fold == left:
+                continue
+            model = learner.learn(
+                without={
+                    unit
+                    for unit in units
+                    if self._group_of.get(unit.split("/")[0]) == fold or self._inner(unit, fold) == left
+                }
+            )
+            self._read[fold, left] = composer.texts.purposes(model)
+            if left < 0:
+                self.models[fold] = model
+
+    def population(self, fold: int) -> list[tuple[Part, list[Observation]]]:
+        """Ordinary accounts of the other groups, each read with weights learned without its own."""
+        population = []
+        for source, account in self._composer.reference:
+            if source is None:
+                group = f"{GENERATOR}/repeating" if account.repeats else ""
+                part = Part(group, GENERATOR, GENERATOR, BuiltinPrompts(), 0, 0)
+                purposes = self._read[fold, -1]
+            elif source.fold != fold:
+                unit = self._unit(account)
+                group = f"{source.name}/repeating" if account.repeats else unit
+                part = Part(group, source.name, unit, BuiltinPrompts(), 0, 0)
+                purposes = self._read[fold, self._inner(unit, fold)]
+            else:
+                continue
+            population.append((part, _with(account, purposes)))
+        return population
+
+    def observations(self, account: Account, fold: int, blank: str = "") -> list[Observation]:
+        """An account of a group of sources, read with what was learned without it, and without one kind."""
+        kinds = self.models[fold].kinds
+        return _with(account, self._read[fold, -1], kinds.index(blank) if blank in kinds else None)
+
+    def _unit(self, account: Account) -> str:
         """The chunk of templates that an account's prompts are of, else its source."""
-        return next((unit_of_text[text] for text in account.texts if text in unit_of_text), account.unit)
+        known = self._unit_of_text
+        return next((known[text] for text in account.texts if text in known), account.unit)
 
-    def inner(unit: str, fold: int) -> int:
+    def _inner(self, unit: str, fold: int) -> int:
         """Group in which a unit of the reference is left out when another group is measured."""
         source, _, chunk = unit.partition("/")
         if source == GENERATOR:
             return FOLDS
-        group = (group_of[source] + int(chunk or 0)) % FOLDS
+        group = (self._group_of[source] + int(chunk or 0)) % FOLDS
         return group if group != fold else (group + 1) % FOLDS
 
-    read: dict[tuple[int, int], list[bytes]] = {}
-    models: dict[int, PurposeModel] = {}
-    for fold, left in itertools.product(range(FOLDS), range(-1, FOLDS)):
-        if fold == left:
-            continue
-        model = learner.learn(
-            without={
-                unit for unit in units if unit.split("/")[0] in out_of[fold] or inner(unit, fold) == left
-            }
-        )
-        read[fold, left] = composer.texts.purposes(model)
-        if left < 0:
-            models[fold] = model
-    log(f"learned purposes {len(read)} times")
 
+def evaluate(
+    composer: Composer, reader: Reader, log: Callable[[str], None]
+) -> tuple[list[Judged], list[Fold]]:
+    """Judge every setting with what was learned without its sources."""
     judged, folds = [], []
     for fold in range(FOLDS):
-        population = []
-        for source, account in composer.reference:
-            if source is None:
-                group = f"{GENERATOR}/repeating" if account.repeats else ""
-                part = Part(group, GENERATOR, GENERATOR, BuiltinPrompts(), 0, 0)
-                purposes = read[fold, -1]
-            elif source.fold != fold:
-                unit = unit_of(account)
-                group = f"{source.name}/repeating" if account.repeats else unit
-                part = Part(group, source.name, unit, BuiltinPrompts(), 0, 0)
-                purposes = read[fold, inner(unit, fold)]
-            else:
-                continue
-            population.append((part, _with(account, purposes)))
-        kinds = models[fold].kinds
-        folds.append(Fold(*reference(population, kinds)))
-        profile = profile_of(folds[-1], purposes=models[fold])
+        population = reader.population(fold)
+        limits, unseen = all_limits(population, reader.models[fold].kinds)
+        folds.append(Fold(limits, account_reference(population, unseen)))
+        engine = Engine(DetectionSettings(), profile_of(folds[-1], purposes=reader.models[fold]))
         baselines = [make() for make in BASELINES]
         ordinary = [account for _, account in population[:: max(1, len(population) // _BASELINE_REFERENCE)]]
         for baseline in baselines:
             baseline.fit(ordinary)
-        engine = Engine(DetectionSettings(), profile)
         for setting in composer.settings:
             if setting.fold != fold:
                 continue
-            column = kinds.index(setting.blank) if setting.blank in kinds else None
             for account in setting.accounts:
-                seen = _with(account, read[fold, -1], column)
+                seen = reader.observations(account, fold, setting.blank)
                 shares, raw = judge(engine, seen)
                 scores = [-math.log10(min(shares, default=1.0))]
                 if setting.name in COMPARED:

@@ -98,6 +98,7 @@ def page(result: dict[str, Any], budget: float) -> str:
                 if row["setting"] == "benign" and row["class"] and not row["source"]
             ],
         ),
+        *_pools(result),
         "<h2>By source</h2>",
         _figure(
             _sources(result, name),
@@ -233,6 +234,34 @@ def _svg(draw: Callable[[Axes], None], height: float = 4.2) -> str:
 
 
 # -- tables ----------------------------------------------------------------------------------------
+
+
+def _pools(result: dict[str, Any]) -> Iterable[str]:
+    rows = result.get("pools")
+    if rows is None:
+        return
+    budgets = list(rows[0]["at"])
+    yield "<h2>Accounts that share a link</h2>"
+    yield _table(
+        "Campaigns whose accounts share out one query set, and ordinary pools of sources that the reference "
+        "does not know. Spent: share of the campaign before the first alert, median. Named: members in "
+        "alerts; rightly: share of those named that are of the campaign.",
+        ("pool", "pools", *(f"flagged at {float(b):.1%}" for b in budgets), "spent", "named", "rightly"),
+        [
+            (
+                f"{row['members']} x {row['each']} exchanges, {row['cover']:.0%} ordinary traffic"
+                if row["setting"] == "campaign"
+                else "ordinary",
+                str(row["pools"]),
+                *(f"{row['at'][b]:.1%}" for b in budgets),
+                *(
+                    "-" if row[key] is None or row["setting"] != "campaign" else f"{row[key]:.0%}"
+                    for key in ("spent", "recall", "precision")
+                ),
+            )
+            for row in rows
+        ],
+    )
 
 
 def _ablation(result: dict[str, Any]) -> Iterable[str]:

@@ -114,7 +114,14 @@ class Provenance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sources: tuple[Source, ...]
 
 
-class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Pools(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Tables of ordinary pools: several accounts that share a link, as one stream."""
+
+    detectors: dict[str, DetectorTables]
+    ever: EverTable
+
+
+class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """The reference population, as numbers. Made by `detectors.fitting.fit`."""
 
     format: int
@@ -127,6 +134,7 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     detectors: dict[str, DetectorTables]
     ever: EverTable
     provenance: Provenance
+    pools: Pools | None = None
 
     @staticmethod
     def decode(data: bytes) -> "Profile":
@@ -168,6 +176,13 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """What detectors are made with."""
         known = self.ceilings
         return Ceilings(known.elicitation, known.benchmark, known.probing, known.purpose, self.purposes.kinds)
+
+    @property
+    def of_pools(self) -> "Profile | None":
+        """The same profile with pools in place of accounts; None if it knows no pools."""
+        if self.pools is None:
+            return None
+        return msgspec.structs.replace(self, detectors=self.pools.detectors, ever=self.pools.ever, pools=None)
 
     def surprise(self, detector: str, look: int, score: float) -> tuple[float, float]:
         """How rare a score this low, and one this high, is at a look: -log10 p, both >= 0."""
@@ -305,15 +320,21 @@ def _problems(profile: Profile) -> list[str]:
             found.append(f"`{name}` must be {list(wanted)}")
     found += _purpose_problems(profile.purposes, profile.ceilings.purpose)
     found += _ceiling_problems(profile.for_detectors)
-    found += _table_problems(profile.detectors)
-    ever = profile.ever
+    for tables in (profile, profile.pools):
+        if tables is not None:
+            found += _table_problems(tables.detectors)
+            found += _ever_problems(tables.ever)
+    return found
+
+
+def _ever_problems(ever: EverTable) -> list[str]:
     if (
         len(ever.evidence) != len(EVER_LEVELS)
         or not _ascending(ever.evidence)
         or not 0 < ever.scale < math.inf
     ):
-        found.append("`ever` must have ascending finite evidence, one per level, and a positive scale")
-    return found
+        return ["`ever` must have ascending finite evidence, one per level, and a positive scale"]
+    return []
 
 
 def _purpose_problems(model: PurposeModel, limits: Sequence[float]) -> list[str]:

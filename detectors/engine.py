@@ -2,12 +2,13 @@
 
 import hashlib
 from collections import Counter
+from typing import ClassVar
 
 import msgspec
 import xxhash
 
 from detectors import __version__
-from detectors.alerts import Alert
+from detectors.alerts import Alert, Subject
 from detectors.base import Detector, Plain
 from detectors.calibration import LOOKS, Profile, Reading, evidence_of, read
 from detectors.errors import StateError
@@ -25,7 +26,7 @@ STATE_VERSION = 2
 _REPEATS = 32  # event ids remembered: what a client or a bus sends again comes soon after the first
 _TELLING = FLAG_LOGPROBS | FLAG_LOGIT_BIAS
 _LOOK_AT = {count: look for look, count in enumerate(LOOKS)}
-_MOST_MS = 1 << 62
+MOST_MS = 1 << 62
 
 
 class Account:
@@ -58,6 +59,8 @@ class Account:
         "trail",
         "window",
     )
+
+    fields: ClassVar[tuple[str, ...]] = __slots__
 
     def __init__(self, account_id: str, detectors: tuple[Detector, ...]) -> None:
         self.id = account_id
@@ -100,6 +103,10 @@ class Engine:
         """An account nothing is known of."""
         return Account(account_id, make_all(self._ceilings))
 
+    def _learning(self, account_id: str) -> Account:
+        """An account that has begun to learn."""
+        return self.fresh(account_id)
+
     def apply(self, account: Account, seen: Observation, topic: str) -> Alert | None:
         """Take one exchange of the account, in event-time order.
 
@@ -120,6 +127,8 @@ class Engine:
         order_ms = seen.order_ms
         if account.total and order_ms - account.last_ms > self._settings.account_ttl_ms:
             self._forget(account)
+        if not self._admit(account, seen):
+            return None
         digest = xxhash.xxh3_64_digest(seen.event_id.encode("utf-8", "surrogatepass"))
         if digest in account.repeats:
             self.skipped["duplicate_event"] += 1
@@ -166,8 +175,10 @@ class Engine:
         def explain(reading: Reading) -> str:
             return by_id[reading.spec.id].explain(reading.score, reading.typical)
 
+        subject, grown = self._subject(account)
         finding = Finding(
-            account_id=account.id,
+            subject=subject,
+            grown=grown,
             seen=seen,
             share=share,
             readings=readings,
@@ -178,7 +189,25 @@ class Engine:
             last_ms=account.last_time_ms,
             trail=account.trail,
         )
-        return self._policy.decide(finding, account.memory)
+        alert = self._policy.decide(finding, account.memory)
+        if alert is not None:
+            self._raised(account)
+        return alert
+
+    def subject_id(self, seen: Observation) -> str:
+        """Whose state an exchange goes to."""
+        return seen.account
+
+    def _admit(self, account: Account, seen: Observation) -> bool:
+        """Whether the exchange is to be applied at all."""
+        return True
+
+    def _subject(self, account: Account) -> tuple[Subject, bool]:
+        """Whom a finding is about, and whether there is more to say of it than at the last alert."""
+        return Subject("account", account.id), False
+
+    def _raised(self, account: Account) -> None:
+        """Note that an alert was raised."""
 
     def _next_window(self, account: Account) -> None:
         account.window += 1
@@ -190,7 +219,7 @@ class Engine:
     def _forget(self, account: Account) -> None:
         """Exactly what dropping the account's saved state would do."""
         new = self.fresh(account.id)
-        for name in Account.__slots__:
+        for name in account.fields:
             setattr(account, name, getattr(new, name))
 
     def snapshot(self, account: Account) -> Plain:
@@ -225,17 +254,17 @@ class Engine:
                 f"account state has version {plain_state[0]!r:.20}, this release reads {STATE_VERSION}: "
                 "the account starts afresh"
             )
-        account = self.fresh(account_id)
+        account = self._learning(account_id)
         _, total, count, window, last, first_time, last_time, repeats, said, trail, memory, detectors = (
             plain.fields(plain_state, 12, "account")
         )
         account.total = plain.integer(total, 0, plain.MOST_EVENTS, "account.total")
         account.count = plain.integer(count, 0, min(account.total, LOOKS[-1]), "account.count")
         account.window = plain.integer(window, 0, plain.MOST_EVENTS, "account.window")
-        account.last_ms = plain.integer(last, -_MOST_MS, _MOST_MS, "account.last_ms")
-        account.first_time_ms = plain.integer(first_time, -_MOST_MS, _MOST_MS, "account.first_time_ms")
+        account.last_ms = plain.integer(last, -MOST_MS, MOST_MS, "account.last_ms")
+        account.first_time_ms = plain.integer(first_time, -MOST_MS, MOST_MS, "account.first_time_ms")
         account.last_time_ms = plain.integer(
-            last_time, account.first_time_ms, _MOST_MS, "account.last_time_ms"
+            last_time, account.first_time_ms, MOST_MS, "account.last_time_ms"
         )
         account.repeats.restore(repeats)
         account.said.restore(said)

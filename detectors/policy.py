@@ -22,6 +22,7 @@ KINDS = (
     "benchmark_sweep",
     "parameter_probing",
 )
+CAMPAIGN = "coordinated_campaign"
 SEVERITIES = ("low", "medium", "high", "critical")
 
 # What an account does says more than how unusual its text is, so these name the kind of an alert
@@ -100,7 +101,9 @@ class Finding:
 
     Attributes
     ----------
-    account_id : str
+    subject : Subject
+    grown : bool
+        Whether the subject has become so much larger that the quiet period does not hold.
     seen : Observation
         The exchange that brought the account to this look.
     share : float
@@ -118,7 +121,8 @@ class Finding:
     trail : Trail
     """
 
-    account_id: str
+    subject: Subject
+    grown: bool
     seen: Observation
     share: float
     readings: Sequence[Reading]
@@ -196,14 +200,14 @@ class Policy:
     def decide(self, finding: Finding, memory: Memory) -> Alert | None:
         """The alert that a finding deserves, noted in `memory`; None if it deserves none."""
         settings = self._settings
-        if finding.share > settings.budget or finding.account_id in settings.allow:
+        if finding.share > settings.budget or finding.subject.id in settings.allow:
             return None
         kind = kind_of(finding.readings)
         if kind is None:
             return None
         severity = severity_of(finding.share, settings.budget, finding.events)
         at_ms = finding.seen.order_ms
-        if memory.quiet(kind, severity, at_ms, settings.quiet_period_ms):
+        if not finding.grown and memory.quiet(kind, severity, at_ms, settings.quiet_period_ms):
             return None
         score = round(1.0 - finding.share, 9)
         memory.remember(kind, severity, at_ms, score)
@@ -211,11 +215,12 @@ class Policy:
 
     def _alert(self, finding: Finding, kind: str, severity: str, score: float) -> Alert:
         seen = finding.seen
+        named = kind if finding.subject.type == "account" else CAMPAIGN
         return Alert(
             alert_id=self._id(finding, kind),
             time=rfc3339(seen.time_ms),
-            subject=Subject("account", finding.account_id),
-            kind=kind,
+            subject=finding.subject,
+            kind=named,
             severity=severity,
             score=score,
             signals=_signals(finding),
@@ -236,8 +241,8 @@ class Policy:
         parts = (
             "extraction.alert/1",
             self._config_hash,
-            "account",
-            finding.account_id,
+            finding.subject.type,
+            finding.subject.id,
             kind,
             finding.seen.event_id,
             f"{finding.window}:{finding.events}",

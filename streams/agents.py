@@ -23,17 +23,17 @@ from typing import Any
 
 import faust
 from faust.types import TP
+from prometheus_client import Counter, Gauge
 
 from detectors.engine import Engine
 from streams.alerting import AlertProducer
 from streams.batches import BatchError, decode_batch
-from streams.build import build_limits
 from streams.errors import StreamsError
 from streams.health import Health
 from streams.metrics import Metrics
 from streams.offsets import watermarks
 from streams.settings import Settings
-from streams.shard import Raised, Shard
+from streams.shard import Limits, Raised, Shard
 from streams.state import FencedError, PartitionState, StateStore
 
 _log = logging.getLogger(__name__)
@@ -62,8 +62,39 @@ class _Part:
     counted: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Stage:
+    """What one stateful stage reads, keeps and reports.
+
+    Attributes
+    ----------
+    name : str
+        In metrics, health and logs.
+    topic, state_topic : str
+        What it reads, and where its state is kept.
+    group : str
+        The consumer group it reads in.
+    engine : Engine
+    limits : Limits
+    population, buffered : Gauge
+        For subjects with state, and rows that wait for their turn.
+    applied : Counter
+        Of rows.
+    """
+
+    name: str
+    topic: str
+    state_topic: str
+    group: str
+    engine: Engine
+    limits: Limits
+    population: Gauge
+    buffered: Gauge
+    applied: Counter
+
+
 class Detect:
-    """The detect role: owns partitions of the observations topic and their state.
+    """A stateful stage: owns partitions of a topic of observations and their state.
 
     Parameters
     ----------
@@ -71,8 +102,8 @@ class Detect:
         The application whose agent this becomes.
     settings : Settings
         Bounds and intervals.
-    engine : Engine
-        Detection.
+    stage : Stage
+        What this one is.
     store : StateStore
         Where state is kept.
     alerts : AlertProducer
@@ -87,7 +118,7 @@ class Detect:
         self,
         app: faust.App,
         settings: Settings,
-        engine: Engine,
+        stage: Stage,
         store: StateStore,
         alerts: AlertProducer,
         metrics: Metrics,
@@ -96,7 +127,7 @@ class Detect:
     ) -> None:
         self._app = app
         self._settings = settings
-        self._engine = engine
+        self._stage = stage
         self._store = store
         self._alerts = alerts
         self._metrics = metrics
@@ -107,19 +138,18 @@ class Detect:
         self._behind = 0
         self._flush_at = 0.0
         self._engine_counted: dict[str, int] = {}
-        self._pool = ThreadPoolExecutor(max_workers=4, thread_name_prefix="state")
-        self._limits = build_limits(settings)
+        self._pool = ThreadPoolExecutor(max_workers=4, thread_name_prefix=f"{stage.name}-state")
         self.failure: BaseException | None = None
         self.ending = False
         """Set when the worker ends: what fails from now on is given up, not a failure."""
         self._topic = app.topic(
-            settings.topics.observations,
+            stage.topic,
             key_type=bytes,
             value_type=bytes,
             key_serializer="raw",
             value_serializer="raw",
         )
-        app.agent(self._topic, concurrency=1, name="accounts")(self._accounts)
+        app.agent(self._topic, concurrency=1, name=stage.name)(self._accounts)
         app.on_partitions_assigned.connect(self._on_assigned)
         app.on_partitions_revoked.connect(self._on_revoked)
 
@@ -153,17 +183,17 @@ class Detect:
         except BatchError as error:
             # Our own topic: not hostile traffic but a foreign writer or a version mix. Counted, kept on the
             # topic, never applied by guess.
-            self._metrics.skipped.labels(stage="detect", reason="unreadable_batch").inc()
+            self._metrics.skipped.labels(stage=self._stage.name, reason="unreadable_batch").inc()
             _log.error("%s[%d]@%d: %s", message.topic, message.partition, message.offset, error)
             return
         part.received_s = time.monotonic()
         if batch.appended_ms:
             part.waiting.append((message.offset, batch.appended_ms))
-            self._metrics.last_record.labels(stage="detect").set(batch.appended_ms / 1000)
+            self._metrics.last_record.labels(stage=self._stage.name).set(batch.appended_ms / 1000)
         self._send(part, part.shard.receive(message.offset, batch))
         self._metrics.detect_seconds.observe(time.perf_counter() - started)
         self._observe_latency(part)
-        self._health.beat("detect")
+        self._health.beat(self._stage.name)
         while len(part.held) > _MAX_HELD and self.failure is None:
             # Saving is slower than reading, for instance because alerts cannot be delivered: wait for it.
             await self._flush(part)
@@ -195,10 +225,10 @@ class Detect:
         if message.offset > low:
             raise PositionError(
                 f"{message.topic}[{part.partition}]: state stands at offset {done}, but reading starts at "
-                f"{message.offset}. Reset the offsets of group {self._settings.app_id}-detect to the "
+                f"{message.offset}. Reset the offsets of group {self._stage.group} to the "
                 "earliest; what was applied already is skipped"
             )
-        self._metrics.skipped.labels(stage="detect", reason="lost_to_retention").inc(missing)
+        self._metrics.skipped.labels(stage=self._stage.name, reason="lost_to_retention").inc(missing)
         _log.error(
             "%s[%d]: %d messages were deleted by retention before they were read; "
             "raise retention.ms of the topic above the longest outage",
@@ -212,7 +242,7 @@ class Detect:
             self._pool,
             watermarks,
             self._settings.kafka.client(),
-            self._settings.topics.observations,
+            self._stage.topic,
             partition,
         )
 
@@ -221,34 +251,38 @@ class Detect:
     async def _open(self, partition: int) -> _Part:
         loop = asyncio.get_running_loop()
         state = await loop.run_in_executor(self._pool, self._store.open, partition)
-        shard = Shard(self._engine, self._limits)
+        shard = Shard(self._stage.engine, self._stage.limits)
         shard.restore(state.position, state.records)
         state.records = {}
         _, high = await self._watermarks(partition)
         if high <= shard.done:
             raise PositionError(
-                f"{self._settings.topics.observations}[{partition}] ends at offset {high}, but its state "
+                f"{self._stage.topic}[{partition}] ends at offset {high}, but its state "
                 f"stands at {shard.done}: the topic was deleted and made anew. Delete and recreate the topic "
-                f"{self._settings.topics.state} as well (extraction-detector topics create)"
+                f"{self._stage.state_topic} as well (extraction-detector topics create)"
             )
         _log.info(
-            "partition %d: %d accounts, state stands at offset %d", partition, shard.accounts, shard.done
+            "%s partition %d: %d subjects, state stands at offset %d",
+            self._stage.name,
+            partition,
+            shard.accounts,
+            shard.done,
         )
         part = _Part(partition, shard, state)
         self._opened += 1
         if self._opened >= len(self._parts):
-            self._health.ready("detect")
+            self._health.ready(self._stage.name)
         return part
 
     async def _on_assigned(self, _app: Any, assigned: set[TP], **_: Any) -> None:
-        mine = sorted(tp.partition for tp in assigned if tp.topic == self._settings.topics.observations)
-        self._metrics.assigned.labels(stage="detect").set(len(mine))
+        mine = sorted(tp.partition for tp in assigned if tp.topic == self._stage.topic)
+        self._metrics.assigned.labels(stage=self._stage.name).set(len(mine))
         for partition in mine:
             if partition not in self._parts:
                 self._parts[partition] = asyncio.create_task(self._guarded_open(partition))
         self._opened = sum(1 for task in self._parts.values() if task.done())
         if not mine:
-            self._health.ready("detect")  # a spare worker: nothing to load
+            self._health.ready(self._stage.name)  # a spare worker: nothing to load
 
     async def _guarded_open(self, partition: int) -> _Part:
         try:
@@ -264,7 +298,7 @@ class Detect:
             await asyncio.wait(self._parts.values(), timeout=_REVOKE_FLUSH_S)
         parts = self._owned()
         self._parts.clear()
-        self._health.not_ready("detect", "partitions are being shared out")
+        self._health.not_ready(self._stage.name, "partitions are being shared out")
         if not parts:
             return
         try:
@@ -291,7 +325,7 @@ class Detect:
         pause_s = self._settings.state.flush_ms / 1000
         while self.failure is None:
             await asyncio.sleep(min(pause_s, 0.2))
-            self._health.beat("save")
+            self._health.beat(f"{self._stage.name} save")
             try:
                 await self._tick(pause_s)
             except asyncio.CancelledError:
@@ -346,8 +380,8 @@ class Detect:
 
     def _report(self, parts: list[_Part]) -> None:
         metrics = self._metrics
-        metrics.accounts.set(sum(part.shard.accounts for part in parts))
-        metrics.buffered_rows.set(sum(part.shard.buffered for part in parts))
+        self._stage.population.set(sum(part.shard.accounts for part in parts))
+        self._stage.buffered.set(sum(part.shard.buffered for part in parts))
         for part in parts:
             counts = {"applied": part.shard.applied, **part.shard.skipped}
             before = part.counted
@@ -356,22 +390,22 @@ class Detect:
                 if grown <= 0:
                     continue
                 if reason == "applied":
-                    metrics.observations_applied.inc(grown)
+                    self._stage.applied.inc(grown)
                 else:
-                    metrics.skipped.labels(stage="detect", reason=reason).inc(grown)
+                    metrics.skipped.labels(stage=self._stage.name, reason=reason).inc(grown)
             part.counted = counts
-        for reason, count in self._engine.skipped.items():
+        for reason, count in self._stage.engine.skipped.items():
             grown = count - self._engine_counted.get(reason, 0)
             if grown > 0:
-                metrics.skipped.labels(stage="detect", reason=reason).inc(grown)
+                metrics.skipped.labels(stage=self._stage.name, reason=reason).inc(grown)
             self._engine_counted[reason] = count
         lags = [lag for part in parts if (lag := self._unread(part)) is not None]
         self._behind = sum(lags)
-        metrics.set_lag("detect", lags)
+        metrics.set_lag(self._stage.name, lags)
 
     def _unread(self, part: _Part) -> int | None:
         """Messages of the partition that wait to be read; None while the client does not know."""
-        high = self._app.consumer.highwater(TP(self._settings.topics.observations, part.partition))
+        high = self._app.consumer.highwater(TP(self._stage.topic, part.partition))
         return None if high is None else max(0, high - 1 - part.shard.received)
 
     async def fail(self, error: BaseException) -> None:
@@ -380,7 +414,7 @@ class Detect:
             self.failure = error
             kind = "fenced" if isinstance(error, FencedError) else "failure"
             self._metrics.crashes.labels(reason=kind).inc()
-            _log.error("detect stops: %s", error)
+            _log.error("%s stops: %s", self._stage.name, error)
             self._failed(error)
             await self._app.crash(error)
 

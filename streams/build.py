@@ -1,10 +1,12 @@
 """Turns settings into the parts that live worker, replay, evaluation and benchmark have in common."""
 
+import dataclasses
 import hashlib
 
 from detectors.calibration import Profile
 from detectors.engine import DetectionSettings, Engine
 from detectors.observe import Observer
+from detectors.pools import PoolEngine
 from streams.codecs import EventLimits
 from streams.intake import Intake
 from streams.settings import Settings
@@ -13,17 +15,23 @@ from streams.shard import Limits
 
 def build_engine(settings: Settings, key: bytes) -> Engine:
     """The detection engine that `settings` describe."""
+    return Engine(_detection(settings, key), _profile(settings))
+
+
+def build_pool_engine(settings: Settings, key: bytes) -> PoolEngine | None:
+    """The engine for accounts that share a link; None where no link is to be looked at."""
+    return PoolEngine(_detection(settings, key), _profile(settings)) if settings.campaigns.links else None
+
+
+def _detection(settings: Settings, key: bytes) -> DetectionSettings:
     detection = settings.detection
-    return Engine(
-        DetectionSettings(
-            budget=detection.budget,
-            window_events=detection.window_events,
-            quiet_period_ms=int(detection.quiet_period_h * 3_600_000),
-            account_ttl_ms=int(detection.account_ttl_days * 86_400_000),
-            allow=frozenset(detection.allow),
-            key_fingerprint=key_fingerprint(key),
-        ),
-        _profile(settings),
+    return DetectionSettings(
+        budget=detection.budget,
+        window_events=detection.window_events,
+        quiet_period_ms=int(detection.quiet_period_h * 3_600_000),
+        account_ttl_ms=int(detection.account_ttl_days * 86_400_000),
+        allow=frozenset(detection.allow),
+        key_fingerprint=key_fingerprint(key),
     )
 
 
@@ -52,6 +60,15 @@ def build_limits(settings: Settings) -> Limits:
         ttl_ms=int(settings.detection.account_ttl_days * 86_400_000),
         idle_ms=settings.ordering.idle_ms,
         silent_s=settings.ordering.silent_s,
+    )
+
+
+def build_pool_limits(settings: Settings) -> Limits:
+    """Bounds of one shard of pools. Few stay live: most have one member, and nothing to learn."""
+    return dataclasses.replace(
+        build_limits(settings),
+        max_accounts=settings.campaigns.max_pools,
+        max_state_bytes=settings.campaigns.max_state_bytes,
     )
 
 

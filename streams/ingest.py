@@ -15,11 +15,12 @@ import logging
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from streams import deadletter, topics
+from streams import deadletter, sightings, topics
 from streams.batches import Progress
 from streams.build import build_intake
 from streams.codecs import EventError
@@ -117,14 +118,22 @@ class Ingest:
             }
         )
         topic = settings.topics.requests
-        self._packer = Packer(
-            partitions=settings.topics.partitions,
-            partition_of=topics.partition_of,
-            rows_per_message=settings.ingest.rows_per_message,
-            observer=self._intake.fingerprint,
-            source=topic,
-            source_partitions=len(self._consumer.list_topics(topic, 10).topics[topic].partitions) or 1,
-        )
+        source_partitions = len(self._consumer.list_topics(topic, 10).topics[topic].partitions) or 1
+
+        def packer(partition_of: Callable[[str, int], int]) -> Packer:
+            return Packer(
+                partitions=settings.topics.partitions,
+                partition_of=partition_of,
+                rows_per_message=settings.ingest.rows_per_message,
+                observer=self._intake.fingerprint,
+                source=topic,
+                source_partitions=source_partitions,
+            )
+
+        self._packers = {settings.topics.observations: packer(topics.partition_of)}
+        self._links = settings.campaigns.links
+        if self._links:
+            self._packers[settings.topics.sightings] = packer(sightings.partition_of)
         self._consumer.subscribe(
             [topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
         )
@@ -144,7 +153,8 @@ class Ingest:
         now = time.monotonic()
         if messages:
             self._read(messages, now)
-        full = self._packer.rows >= self._settings.ingest.rows_per_message * self._settings.topics.partitions
+        enough = self._settings.ingest.rows_per_message * self._settings.topics.partitions
+        full = any(packer.rows >= enough for packer in self._packers.values())
         if full or now - self._flush_at >= linger_s:
             self._flush(now)
         self._producer.poll(0)
@@ -180,7 +190,9 @@ class Ingest:
         if not records:
             return
         taken = self._intake.take(records)
-        self._packer.add(taken)
+        self._packers[self._settings.topics.observations].add(taken)
+        if self._links:
+            self._packers[self._settings.topics.sightings].add(sightings.sightings_of(taken, self._links))
         reason = ""
         for record, refusal in taken.refused:
             self._metrics.dead_letters.labels(reason=refusal.reason).inc()
@@ -213,13 +225,14 @@ class Ingest:
         also_empty = now - self._progress_at >= _PROGRESS_EVERY_S and self._worth_telling(now)
         if also_empty:
             self._progress_at = now
-        if self._packer.rows or also_empty:
-            sent_rows = self._packer.rows
-            for partition, value in self._packer.flush(
-                self._progress(now), also_empty, int(time.time() * 1000)
-            ):
-                self._produce(self._settings.topics.observations, value=value, partition=partition)
-            self._metrics.observations_sent.inc(sent_rows)
+        waiting = {topic: packer for topic, packer in self._packers.items() if packer.rows or also_empty}
+        progress = self._progress(now) if waiting else []
+        sent_ms = int(time.time() * 1000)
+        for topic, packer in waiting.items():
+            if topic == self._settings.topics.observations:
+                self._metrics.observations_sent.inc(packer.rows)
+            for partition, value in packer.flush(progress, also_empty, sent_ms):
+                self._produce(topic, value=value, partition=partition)
         positions = {
             partition: (offset, self._intake.newest_ms(partition))
             for partition, offset in self._next_offset.items()

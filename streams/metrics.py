@@ -14,7 +14,7 @@ from prometheus_client.process_collector import ProcessCollector
 
 import detectors
 
-STAGES = ("ingest", "detect")
+STAGES = ("ingest", "detect", "pools")
 
 KINDS = (
     "coverage_seeking",
@@ -115,6 +115,11 @@ class Metrics:
             "Observations that detect has taken into the state of an account.",
             registry=registry,
         )
+        self.sightings_applied = Counter(
+            "extraction_sightings_applied_total",
+            "Observations that were taken into the state of a group of accounts, once for every link.",
+            registry=registry,
+        )
         self.dead_letters = Counter(
             "extraction_dead_letters_total",
             "Records refused by ingest and sent to the dead-letter topic, by reason.",
@@ -208,11 +213,21 @@ class Metrics:
             "Observations that wait for their turn in event-time order.",
             registry=registry,
         )
+        self.buffered_sightings = Gauge(
+            "extraction_ordering_buffered_sightings",
+            "Observations of groups that wait for their turn in event-time order.",
+            registry=registry,
+        )
 
         # -- state -------------------------------------------------------------------------------
         self.accounts = Gauge(
             "extraction_accounts",
             "Accounts this worker has state of.",
+            registry=registry,
+        )
+        self.pools = Gauge(
+            "extraction_pools",
+            "Groups of accounts that share a link this worker has state of, those of one account among them.",
             registry=registry,
         )
         self.accounts_dropped = Counter(

@@ -4,14 +4,16 @@ Records go through the same intake, packing, batches, order and engine as in the
 the two Kafka hops between them are missing.
 """
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from detectors.alerts import Alert
 from detectors.base import Plain
 from detectors.engine import Account, Engine
-from streams import topics
+from detectors.pools import PoolEngine
+from streams import sightings, topics
 from streams.batches import Progress, decode_batch
-from streams.build import build_engine, build_intake, build_limits
+from streams.build import build_engine, build_intake, build_limits, build_pool_engine, build_pool_limits
 from streams.intake import Intake, Record
 from streams.packing import Packer
 from streams.settings import Settings
@@ -33,6 +35,10 @@ class OfflinePipeline:
         Partitions of the source.
     partitions : int
         Shards, as many as the observations topic has partitions.
+    pools : (PoolEngine, Limits), optional
+        For accounts that share one of `links`; None does not look for them.
+    links : tuple of str
+        Names in `sightings.LINKS`.
     """
 
     def __init__(
@@ -44,20 +50,29 @@ class OfflinePipeline:
         source: str,
         source_partitions: int = 1,
         partitions: int = 8,
+        pools: tuple[PoolEngine, Limits] | None = None,
+        links: tuple[str, ...] = (),
     ) -> None:
         self._engine = engine
         self._intake = intake
         self._shards = [Shard(engine, limits) for _ in range(partitions)]
-        self._packer = Packer(
-            partitions=partitions,
-            partition_of=topics.partition_of,
-            rows_per_message=1000,
-            observer=intake.fingerprint,
-            source=source,
-            source_partitions=source_partitions,
-        )
+        self._pool_shards = [Shard(*pools) for _ in range(partitions)] if pools else []
+        self._links = links
+
+        def packer(partition_of: Callable[[str, int], int]) -> Packer:
+            return Packer(
+                partitions=partitions,
+                partition_of=partition_of,
+                rows_per_message=1000,
+                observer=intake.fingerprint,
+                source=source,
+                source_partitions=source_partitions,
+            )
+
+        self._packer = packer(topics.partition_of)
+        self._sighting_packer = packer(sightings.partition_of)
         self._next_offset: dict[int, int] = {}
-        self._sent = [0] * partitions
+        self._sent: Counter[Shard] = Counter()
         self.read = 0
         """Records read."""
         self.refused: dict[str, int] = {}
@@ -82,17 +97,24 @@ class OfflinePipeline:
             )
             for partition, offset in self._next_offset.items()
         ]
-        alerts: list[Alert] = []
-        for partition, value in self._packer.flush(progress, True):
-            offset = self._sent[partition]
-            self._sent[partition] += 1
-            raised = self._shards[partition].receive(offset, decode_batch(value))
-            alerts.extend(alert for alert, _ in raised)
+        alerts = list(self._hand_over(self._packer, self._shards, progress))
+        if self._pool_shards:
+            self._sighting_packer.add(sightings.sightings_of(taken, self._links))
+            alerts += self._hand_over(self._sighting_packer, self._pool_shards, progress)
         return alerts
+
+    def _hand_over(
+        self, packer: Packer, shards: Sequence[Shard], progress: Sequence[Progress]
+    ) -> Iterator[Alert]:
+        for partition, value in packer.flush(progress, True):
+            shard = shards[partition]
+            self._sent[shard] += 1
+            for alert, _ in shard.receive(self._sent[shard] - 1, decode_batch(value)):
+                yield alert
 
     def finish(self) -> list[Alert]:
         """The input has ended: apply what still waits; returns the alerts raised."""
-        return [alert for shard in self._shards for alert, _ in shard.finish()]
+        return [alert for shard in (*self._shards, *self._pool_shards) for alert, _ in shard.finish()]
 
     def account(self, account_id: str) -> Account | None:
         """State of an account."""
@@ -107,6 +129,13 @@ class OfflinePipeline:
         """Accounts with state, sorted."""
         return sorted(account_id for shard in self._shards for account_id in shard.account_ids())
 
+    def pool_snapshots(self) -> dict[str, Plain]:
+        """State of every group of accounts, as it would be saved, by id."""
+        found: dict[str, Plain] = {}
+        for shard in self._pool_shards:
+            found.update(shard.snapshots())
+        return found
+
     @property
     def shards(self) -> list[Shard]:
         """The shards, by partition."""
@@ -115,6 +144,7 @@ class OfflinePipeline:
 
 def build(settings: Settings, key: bytes, *, source: str, source_partitions: int = 1) -> OfflinePipeline:
     """The pipeline that `settings` describe, exactly as a live worker would run it."""
+    pool_engine = build_pool_engine(settings, key)
     return OfflinePipeline(
         build_engine(settings, key),
         build_intake(settings, key),
@@ -122,4 +152,6 @@ def build(settings: Settings, key: bytes, *, source: str, source_partitions: int
         source=source,
         source_partitions=source_partitions,
         partitions=settings.topics.partitions,
+        pools=None if pool_engine is None else (pool_engine, build_pool_limits(settings)),
+        links=settings.campaigns.links,
     )

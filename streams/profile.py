@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from detectors.calibration import Profile, Provenance, Source
+from detectors.calibration import Pools, Profile, Provenance, Source
 from detectors.events import RequestEvent
 from detectors.fitting import Trajectory, ceilings, fit, purpose_limits, purpose_reach, trajectory
 from detectors.learning import Learner, PromptSet
@@ -26,6 +26,7 @@ from detectors.observation import Observation, rows_to_observations
 from detectors.observe import Observer
 from detectors.observe.purpose import NO_PURPOSES, PurposeModel
 from detectors.registry import Ceilings
+from streams.crowds import Member, ordinary_crowds
 from streams.errors import StreamsError
 from streams.simulate import BuiltinPrompts, FilePrompts, PromptSource, Repeating, SimulationSpec, compose
 
@@ -96,6 +97,7 @@ _SHUFFLED = 150
 _ANSWERS = ("agent_observation", "self_chat_tool_result")  # what tools answered says nothing about who asks
 _FOLDS = 20  # groups of accounts that are each a kind of their own: leaving out a twentieth is enough
 _FEWEST_ROWS = 64
+_CROWDS, _GENERATED_CROWDS, _MIXED_CROWDS = 8, 64, 200
 _MOST_EXCHANGES = 1100  # some accounts must use a whole window, or nothing is known of its later looks
 
 
@@ -188,15 +190,60 @@ def fit_population(
     version: str,
     provenance: Provenance,
 ) -> Profile:
-    """Fit a profile to ordinary accounts; see `reference` and `detectors.fitting.fit`."""
-    limits, trajectories = reference(population, purposes.kinds)
-    return fit(trajectories, limits, version=version, provenance=provenance, purposes=purposes)
+    """Fit a profile to ordinary accounts; see `all_limits` and `detectors.fitting.fit`."""
+    limits, unseen = all_limits(population, purposes.kinds)
+    profile = fit(
+        account_reference(population, unseen),
+        limits,
+        version=version,
+        provenance=provenance,
+        purposes=purposes,
+    )
+    pools = fit(
+        pool_reference(population, unseen), limits, version=version, provenance=provenance, purposes=purposes
+    )
+    return msgspec.structs.replace(profile, pools=Pools(pools.detectors, pools.ever))
 
 
-def reference(
+def pool_reference(
+    population: Sequence[tuple[Part, list[Observation]]], limits: Mapping[str, Ceilings]
+) -> list[Trajectory]:
+    """Scores of ordinary pools, made of the accounts of a population; `limits` by unit."""
+    accounts: dict[str, list[Member]] = defaultdict(list)
+    for part, account in population:
+        repeats = part.group == f"{part.source}/repeating"
+        accounts[part.group if repeats else part.source].append((part.unit, account))
+    crowds = ordinary_crowds(
+        accounts,
+        seed=len(population),
+        each=_CROWDS,
+        mixed=_MIXED_CROWDS,
+        most_of={GENERATOR: _GENERATED_CROWDS},
+    )
+    return [
+        trajectory(
+            f"{GENERATOR}/{number % _FOLDS}" if crowd.group == GENERATOR else crowd.group,
+            crowd.observations,
+            limits[crowd.unit],
+        )
+        for number, crowd in enumerate(crowds)
+    ]
+
+
+def account_reference(
+    population: Sequence[tuple[Part, list[Observation]]], limits: Mapping[str, Ceilings]
+) -> list[Trajectory]:
+    """Scores of a population, each account under its group; `limits` by unit."""
+    return [
+        trajectory(part.group or f"{part.source}/{number % _FOLDS}", account, limits[part.unit])
+        for number, (part, account) in enumerate(population)
+    ]
+
+
+def all_limits(
     population: Sequence[tuple[Part, list[Observation]]], names: tuple[str, ...]
-) -> tuple[Ceilings, list[Trajectory]]:
-    """Limits of ordinary accounts, and the accounts' scores, each account under its group.
+) -> tuple[Ceilings, dict[str, Ceilings]]:
+    """Limits that ordinary accounts stay below; and by unit, those of a time when it was not known.
 
     Parameters
     ----------
@@ -226,10 +273,7 @@ def reference(
         else limits
         for unit in reached
     }
-    return limits, [
-        trajectory(part.group or f"{part.source}/{number % _FOLDS}", account, unseen[part.unit])
-        for number, (part, account) in enumerate(population)
-    ]
+    return limits, unseen
 
 
 def generated_prompts(seed: int) -> PromptSet:

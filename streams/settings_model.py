@@ -37,6 +37,7 @@ _DEVELOPMENT_KEY = b"extraction-detector: for development only, known to everybo
 
 _EARLIEST = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
 
+Link = Literal["payment", "device", "organisation", "network", "address", "client", "system", "opening"]
 TopicName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
 
 
@@ -131,6 +132,9 @@ class TopicSettings(_Section):
 
     state: TopicName = "extraction.state"
     """Internal, compacted: state per account."""
+
+    pools: TopicName = "extraction.pools"
+    """Internal, compacted: state per group of accounts; used where `campaigns.links` is set."""
 
     alerts: TopicName = "extraction.alerts"
     """Alerts, for people and other systems."""
@@ -247,6 +251,20 @@ class DetectionSettings(_Section):
         return value
 
 
+class CampaignSettings(_Section):
+    """Accounts that act as one."""
+
+    links: Annotated[tuple[Link, ...], BeforeValidator(_comma_separated)] = ()
+    """What may tie accounts together; exchanges are also counted for every account group that shares one.
+    Each link costs about as much as the accounts themselves. Empty: groups are not looked for."""
+
+    max_pools: int = Field(default=200_000, ge=100, le=100_000_000)
+    """Groups kept per partition; beyond it those silent longest are dropped. Count."""
+
+    max_state_bytes: int = Field(default=65_536, ge=32_768, le=1_000_000)
+    """Largest saved state of one group, its members' ids among it. Bytes."""
+
+
 class StateSettings(_Section):
     """What is remembered of accounts."""
 
@@ -316,6 +334,7 @@ class Settings(BaseSettings):
     ordering: OrderingSettings = OrderingSettings()
     events: EventSettings = EventSettings()
     detection: DetectionSettings = DetectionSettings()
+    campaigns: CampaignSettings = CampaignSettings()
     state: StateSettings = StateSettings()
     metrics: MetricsSettings = MetricsSettings()
     health: HealthSettings = HealthSettings()

@@ -20,6 +20,7 @@ import msgspec
 import numpy as np
 
 from detectors.alerts import Alert
+from detectors.base import Plain
 from detectors.engine import Account, Engine
 from detectors.errors import StateError
 from detectors.observation import rows_to_observations
@@ -280,6 +281,12 @@ class Shard:
         record = self._resting.get(account_id)
         return None if record is None else self._engine.restore(account_id, unseal(record))
 
+    def snapshots(self) -> dict[str, Plain]:
+        """State of every account as it would be saved, by id."""
+        found = {account_id: self._engine.snapshot(account) for account_id, account in self._live.items()}
+        found.update((account_id, unseal(record)) for account_id, record in self._resting.items())
+        return found
+
     def account_ids(self) -> list[str]:
         """Accounts with state, in no particular order."""
         return [*self._live, *self._resting]
@@ -381,9 +388,9 @@ class Shard:
         self._buffered -= len(ready)
         ready.sort(key=_order)
         alerts = []
-        apply = self._engine.apply
+        apply, subject_id = self._engine.apply, self._engine.subject_id
         for _, _, _, seen, source, held in ready:
-            alert = apply(self._open(seen.account), seen, source)
+            alert = apply(self._open(subject_id(seen)), seen, source)
             if alert is not None:
                 alerts.append(Raised(alert, held.appended_ms))
         self.applied += len(ready)

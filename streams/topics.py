@@ -63,7 +63,7 @@ def partition_of(account_id: str, partitions: int) -> int:
 
 # -- plan ------------------------------------------------------------------------------------------
 
-Role = Literal["requests", "observations", "sightings", "state", "alerts", "control", "deadletter"]
+Role = Literal["requests", "observations", "sightings", "state", "pools", "alerts", "control", "deadletter"]
 
 _DAY_MS = 86_400_000
 _RECOMMENDED_REPLICAS = 3
@@ -150,9 +150,10 @@ def plan(settings: Settings) -> list[Topic]:
             "sightings",
             names.sightings,
             partitions,
-            {"cleanup.policy": "delete", "retention.ms": str(7 * _DAY_MS)},
-            "Links between accounts, for finding campaigns.",
-            "link",
+            {"cleanup.policy": "delete", "retention.ms": str(7 * _DAY_MS), "max.message.bytes": largest},
+            "Observations once more for every link between accounts that is looked at; see campaigns.links.",
+            "none: the partition is chosen by link",
+            fixed=bool(settings.campaigns.links),
         ),
         Topic(
             "state",
@@ -162,6 +163,21 @@ def plan(settings: Settings) -> list[Topic]:
             "State per account, and how far it stands; written in transactions.",
             "account, or position",
             fixed=True,
+        ),
+        *(
+            [
+                Topic(
+                    "pools",
+                    names.pools,
+                    partitions,
+                    compacted,
+                    "State per group of accounts that share a link; written in transactions.",
+                    "group, or position",
+                    fixed=True,
+                )
+            ]
+            if settings.campaigns.links
+            else []
         ),
         Topic(
             "alerts",

@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 
 from streams import topics
-from streams.build import build_engine
+from streams.build import build_engine, build_limits, build_pool_engine, build_pool_limits
 from streams.codecs import REASONS
 from streams.errors import BrokerUnreachable, Problem, StreamsError
 from streams.health import Health, Server
@@ -106,7 +106,8 @@ async def _run(
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, end)
     metrics = Metrics(dead_letter_reasons=REASONS)
-    health = Health(settings.health.stall_s, needs=roles)
+    pools = ("pools",) if "detect" in roles and settings.campaigns.links else ()
+    health = Health(settings.health.stall_s, needs=(*roles, *pools))
     failures: list[BaseException] = []
 
     def failed(error: BaseException) -> None:
@@ -173,7 +174,7 @@ async def _detect(
     settings: Settings, key: bytes, metrics: Metrics, health: Health, failed: _Failed
 ) -> AsyncIterator[None]:
     # Imported here, so that an ingest worker never loads Faust.
-    from streams.agents import Detect
+    from streams.agents import Detect, Stage
     from streams.alerting import AlertProducer
     from streams.app import build_app
     from streams.state import KafkaStateStore
@@ -181,27 +182,70 @@ async def _detect(
     client = settings.kafka.client()
     app = build_app(settings)
     alerts = AlertProducer(client, topic=settings.topics.alerts)
-    store = KafkaStateStore(client, topic=settings.topics.state, app_id=settings.app_id)
-    engine = build_engine(settings, key)
-    detect = Detect(app, settings, engine, store, alerts, metrics, health, failed)
+    stages = [
+        Stage(
+            "detect",
+            settings.topics.observations,
+            settings.topics.state,
+            f"{settings.app_id}-detect",
+            build_engine(settings, key),
+            build_limits(settings),
+            metrics.accounts,
+            metrics.buffered_rows,
+            metrics.observations_applied,
+        )
+    ]
+    pool_engine = build_pool_engine(settings, key)
+    if pool_engine is not None:
+        stages.append(
+            Stage(
+                "pools",
+                settings.topics.sightings,
+                settings.topics.pools,
+                f"{settings.app_id}-detect",
+                pool_engine,
+                build_pool_limits(settings),
+                metrics.pools,
+                metrics.buffered_sightings,
+                metrics.sightings_applied,
+            )
+        )
+    stores = [
+        # Transactional ids must differ, or the two would fence each other.
+        KafkaStateStore(
+            client,
+            topic=stage.state_topic,
+            app_id=settings.app_id if stage.name == "detect" else f"{settings.app_id}-{stage.name}",
+        )
+        for stage in stages
+    ]
+    agents = [
+        Detect(app, settings, stage, store, alerts, metrics, health, failed)
+        for stage, store in zip(stages, stores, strict=True)
+    ]
     app.finalize()
     await app.start()
-    flusher = asyncio.create_task(detect.flush_forever())
-    health.watch("detect", detect.has_work)
-    health.watch("save")
+    flushers = [asyncio.create_task(agent.flush_forever()) for agent in agents]
+    for stage, agent in zip(stages, agents, strict=True):
+        health.watch(stage.name, agent.has_work)
+        health.watch(f"{stage.name} save")
     try:
         yield
     finally:
-        health.unwatch("detect")
-        health.unwatch("save")
-        flusher.cancel()
-        await asyncio.gather(flusher, return_exceptions=True)
+        for stage, flusher in zip(stages, flushers, strict=True):
+            health.unwatch(stage.name)
+            health.unwatch(f"{stage.name} save")
+            flusher.cancel()
+        await asyncio.gather(*flushers, return_exceptions=True)
         started = time.monotonic()
-        if detect.failure is None:
-            await detect.flush()
-        detect.ending = True
-        store.stop()
+        for agent in agents:
+            if agent.failure is None:
+                await agent.flush()
+            agent.ending = True
+        for store in stores:
+            store.stop()
         await app.stop()
         alerts.close()
-        detect.close()
+        for agent in agents:
+            agent.close()
         _log.info("detect stopped in %.1f s", time.monotonic() - started)

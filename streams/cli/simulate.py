@@ -77,6 +77,9 @@ def simulate(
         float, typer.Option(help="Cover traffic in covered accounts, share from 0 to 0.99.")
     ] = 0.5,
     shards: Annotated[int, typer.Option(help="Accounts per sharded campaign.")] = 20,
+    linked: Annotated[
+        float, typer.Option(help="Share of a campaign's accounts that pay with one card, 0 to 1.")
+    ] = 0.0,
     seed: Annotated[int, typer.Option(help="The same seed writes the same events.")] = 1,
     start: Annotated[
         str, typer.Option(metavar="TIME", help="Beginning of event time, RFC 3339.")
@@ -131,6 +134,7 @@ def simulate(
         kinds=tuple(dict.fromkeys(kind)) if kind else None,
         cover=cover,
         shards=shards,
+        linked=linked,
         seed=seed,
         start=_time(start, problems),
         days=days,

@@ -308,6 +308,10 @@ def _plan(spec: SimulationSpec, world: World, number: int, role: _Role, count: i
         profile = of_a_machine(rng, world, first_ms, tools=role.role == AGENT)
     else:
         profile = of_a_person(rng, world, first_ms)
+    if role.role == SHARDED and random.Random(f"{spec.seed}/linked/{number}").random() < spec.linked:
+        card = f"{random.Random(f'{spec.seed}/card/{role.campaign}').getrandbits(64):016x}"
+        facts = {**profile.fixed.get("account", {}), "payment_fingerprint": card}
+        profile = profile._replace(fixed={**profile.fixed, "account": facts})
     harvesting = None
     if role.role == COVERED:
         wanted = max(1, round((1 - spec.cover) * count))

@@ -80,6 +80,8 @@ class SimulationSpec:
         Share of a covered account's exchanges that are cover traffic, 0..0.99.
     shards : int
         Accounts per campaign of sharded extraction. Count, >= 2.
+    linked : float
+        Share of a campaign's accounts that pay with one card, 0..1; the others have cards of their own.
     exchanges : float
         Exchanges of a typical (median) person over the whole time; machines have a few times as many.
     spread : float
@@ -105,6 +107,7 @@ class SimulationSpec:
     kinds: tuple[str, ...] | None = None
     cover: float = 0.5
     shards: int = 20
+    linked: float = 0.0
     exchanges: float = 60.0
     spread: float = 0.8
     min_exchanges: int = 8
@@ -143,6 +146,7 @@ class SimulationSpec:
         )
         need(_share(self.extraction_share), "extraction_share", "a share from 0 to 1, such as 0.05")
         need(_share(self.cover) and self.cover <= 0.99, "cover", "a share from 0 to 0.99, such as 0.5")
+        need(_number(self.linked) and 0 <= self.linked <= 1, "linked", "0 to 1")
         need(_count(self.shards, 2, _MAX_ACCOUNTS), "shards", "at least 2 accounts per campaign")
         need(_number(self.exchanges) and self.exchanges >= 1, "exchanges", "at least 1 per account")
         need(_number(self.spread) and 0 <= self.spread <= 3, "spread", "from 0 to 3")

@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 
+from detectors.alerts import Subject
 from detectors.base import Spec
 from detectors.calibration import Reading
 from detectors.errors import StateError
@@ -29,10 +30,11 @@ def reading(detector, surprise, high=True):
     return Reading(SPECS[detector], 1.0, 0.5, surprise, high)
 
 
-def finding(*readings, share=1e-4, at_ms=0, event_id="e", account="a", events=100, window=0):
+def finding(*readings, share=1e-4, at_ms=0, event_id="e", account="a", events=100, window=0, grown=False):
     seen = Observation(account, event_id, order_ms=at_ms, time_ms=at_ms)
     return Finding(
-        account_id=account,
+        subject=Subject("account", account),
+        grown=grown,
         seen=seen,
         share=share,
         readings=readings or (reading("probing", 4.0),),

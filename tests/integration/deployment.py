@@ -47,6 +47,7 @@ class Deployment:
                     "observations",
                     "sightings",
                     "state",
+                    "pools",
                     "alerts",
                     "control",
                     "deadletter",
@@ -160,22 +161,29 @@ class Deployment:
             consumer.close()
         return found
 
-    def positions(self) -> list[bytes | None]:
-        return [self._state(partition)[0] for partition in range(self.settings.topics.partitions)]
+    def positions(self, role: str = "state") -> list[bytes | None]:
+        return [self._state(partition, role)[0] for partition in range(self.settings.topics.partitions)]
 
-    def _state(self, partition: int):
-        return read_state(self.settings.kafka.client(), self.settings.topics.state, partition)
+    def _state(self, partition: int, role: str = "state"):
+        return read_state(self.settings.kafka.client(), getattr(self.settings.topics, role), partition)
 
-    def applied(self) -> int:
+    def applied(self, role: str = "state") -> int:
         """Observations in the saved state, over all partitions."""
-        return sum(decode_position(position).applied for position in self.positions() if position is not None)
+        return sum(
+            decode_position(position).applied for position in self.positions(role) if position is not None
+        )
 
     def await_applied(
-        self, count: int, *, within_s: float = 90.0, unless: Callable[[], bool] = lambda: False
+        self,
+        count: int,
+        *,
+        role: str = "state",
+        within_s: float = 90.0,
+        unless: Callable[[], bool] = lambda: False,
     ) -> None:
         """Wait until the saved state holds `count` observations."""
         deadline = time.monotonic() + within_s
-        while (applied := self.applied()) < count:
+        while (applied := self.applied(role)) < count:
             assert not unless(), f"worker ended early\n{self.log_tails()}"
             assert time.monotonic() < deadline, f"{applied} of {count} applied\n{self.log_tails()}"
             time.sleep(0.3)
@@ -188,18 +196,18 @@ class Deployment:
             assert by_id.setdefault(alert.alert_id, alert) == alert, "an id came twice with different content"
         return list(by_id.values())
 
-    def accounts(self) -> dict[str, object]:
-        """Saved state of every account."""
+    def accounts(self, role: str = "state") -> dict[str, object]:
+        """Saved state of every account, or of every group of them."""
         return {
             account_id: unseal(record)
             for partition in range(self.settings.topics.partitions)
-            for account_id, record in self._state(partition)[1].items()
+            for account_id, record in self._state(partition, role)[1].items()
         }
 
     # -- what must come out ----------------------------------------------------------------------
 
-    def oracle(self) -> tuple[dict[str, Alert], dict[str, object]]:
-        """Alerts and account state of one undisturbed pass over the source topic, without Kafka."""
+    def oracle(self) -> tuple[dict[str, Alert], dict[str, object], dict[str, object]]:
+        """Alerts, and state of accounts and of groups, of one undisturbed pass over the source."""
         pipeline = offline.build(
             self.settings,
             KEY.encode(),
@@ -215,13 +223,16 @@ class Deployment:
             account_id: unseal(seal(0, pipeline.snapshot(account_id)))
             for account_id in pipeline.account_ids()
         }
-        return found, states
+        pools = {pool_id: unseal(seal(0, state)) for pool_id, state in pipeline.pool_snapshots().items()}
+        return found, states, pools
 
     def assert_as_in_one_pass(self, *, expect_alerts: bool = True) -> None:
         """Nothing lost, nothing counted twice, every alert raised."""
-        alerts, states = self.oracle()
+        alerts, states, pools = self.oracle()
         if expect_alerts:
             assert alerts, "the traffic raises no alert, so the test shows nothing"
         live = {alert.alert_id: alert for alert in self.alerts()}
         assert live == alerts
         assert self.accounts() == states
+        if self.settings.campaigns.links:
+            assert self.accounts("pools") == pools

@@ -188,3 +188,41 @@ def test_broker_restarted_under_load(deploy, own_kafka):
         time.sleep(0.5)
     deployment.await_applied(deployment.sent)
     deployment.assert_as_in_one_pass()
+
+
+def test_a_sharded_campaign_is_found_live_as_in_one_pass_by_two_workers(deploy):
+    deployment = deploy(EXTRACTION_CAMPAIGNS__LINKS="payment,device")
+    events = values(11, graders=0, shards=60)
+    workers = [deployment.start()]
+    deployment.send(events[: len(events) // 2])
+    workers.append(deployment.start("detect"))
+    deployment.send(events[len(events) // 2 :])
+    deployment.await_applied(deployment.sent, unless=lambda: workers[0].poll() is not None)
+    deployment.await_applied(deployment.sent, role="pools", unless=lambda: workers[0].poll() is not None)
+    for worker in workers:
+        assert deployment.stop(worker) == 0, deployment.log_tails()
+    deployment.assert_as_in_one_pass()
+    found = [alert for alert in deployment.alerts() if alert.kind == "coordinated_campaign"]
+    assert found
+    assert {alert.subject.links[0]["kind"] for alert in found} == {"payment"}
+    largest = max(found, key=lambda alert: alert.subject.account_count)
+    assert largest.subject.account_count > 50
+    assert all(member.startswith("shard-") for member in largest.subject.accounts)
+    alone = {alert.subject.id for alert in deployment.alerts() if alert.subject.type == "account"}
+    assert not any(account.startswith("shard-") for account in alone), "five exchanges show nothing"
+
+
+def test_groups_survive_a_killed_worker(deploy):
+    deployment = deploy(EXTRACTION_CAMPAIGNS__LINKS="payment")
+    rng = random.Random(12)
+    sender = sending(deployment, values(12, graders=0, shards=60), rate=300)
+    worker = deployment.start()
+    for _ in range(3):
+        time.sleep(rng.uniform(2.5, 5))
+        deployment.kill(worker)
+        worker = deployment.start()
+    sender.join()
+    for role in ("state", "pools"):
+        deployment.await_applied(deployment.sent, role=role, unless=lambda: worker.poll() is not None)
+    deployment.stop(worker)
+    deployment.assert_as_in_one_pass()

@@ -26,9 +26,12 @@ START_MS = 1_772_400_000_000  # 2026-03-01
 
 
 def make_events(
-    seed: int, *, ordinary: int = 40, graders: int = 4, each: int = 60
+    seed: int, *, ordinary: int = 40, graders: int = 4, each: int = 60, shards: int = 0
 ) -> list[tuple[str, bytes]]:
-    """(account, event) in event-time order; every account has about `each` exchanges."""
+    """(account, event) in event-time order; every account has about `each` exchanges.
+
+    `shards` accounts more share one card and send five grading prompts each; ordinary ones pay in pairs.
+    """
     rng = random.Random(seed)
     planned = []
     for number in range(ordinary + graders):
@@ -39,6 +42,11 @@ def make_events(
         for turn in range(rng.randint(each // 2, each)):
             at += rng.randint(2_000, 6_000) if grader else rng.randint(5_000, 300_000)
             planned.append((at, account, turn, _grading(rng) if grader else _asking(rng, favourites)))
+    for number in range(shards):
+        at = START_MS + rng.randrange(3_600_000)
+        for turn in range(5):
+            at += rng.randint(2_000, 600_000)
+            planned.append((at, f"shard-{number:03}", turn, _grading(rng)))
     planned.sort()
     return [
         (
@@ -50,12 +58,18 @@ def make_events(
                     "account_id": account,
                     "messages": [{"role": "user", "content": text}],
                     "model": "large-1",
+                    **({"account": {"payment_fingerprint": _card(account)}} if shards else {}),
                     "usage": {"input_tokens": len(text) // 4, "output_tokens": 200},
                 }
             ),
         )
         for at, account, turn, text in planned
     ]
+
+
+def _card(account: str) -> str:
+    role, number = account.split("-")
+    return role if role == "shard" else f"{role}-{int(number) // 2}"
 
 
 def _asking(rng: random.Random, favourites: list[str]) -> str:

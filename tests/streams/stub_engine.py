@@ -29,6 +29,9 @@ class Third:
     def fresh(self, account_id):
         return SimpleNamespace(id=account_id, last_ms=0, events=[])
 
+    def subject_id(self, seen):
+        return seen.account
+
     def apply(self, account, seen, topic):
         account.last_ms = seen.order_ms
         account.events.append(seen.event_id)

@@ -12,7 +12,18 @@ from streams import reference
 from streams.codecs import REASONS
 from streams.metrics import DROP_REASONS, DUPLICATE_REASONS, KINDS, SEVERITIES, STAGES, Metrics
 
-UNITS = ("_total", "_seconds", "_bytes", "_info", "_messages", "_partitions", "_observations", "_accounts")
+UNITS = (
+    "_total",
+    "_seconds",
+    "_bytes",
+    "_info",
+    "_messages",
+    "_partitions",
+    "_observations",
+    "_sightings",
+    "_accounts",
+    "_pools",
+)
 LABELS = {"stage", "reason", "kind", "severity"}
 
 

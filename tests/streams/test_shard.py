@@ -25,6 +25,9 @@ class Tally:
 class TallyEngine:
     """Stands in for the detection engine and remembers what it was given."""
 
+    def subject_id(self, seen):
+        return seen.account
+
     def fresh(self, account_id):
         return Tally(0, [])
 

@@ -229,7 +229,9 @@ def test_dead_letters_that_would_not_fit_are_a_warning(on_kafka):
     problems = topics.check(on_kafka.model_copy(update={"ingest": larger}))
     assert not any(problem.fatal for problem in problems)
     too_small = {problem.where for problem in problems if "max.message.bytes" in problem.message}
-    assert too_small == {f"topic {on_kafka.topics.deadletter}", f"topic {on_kafka.topics.observations}"}
+    assert too_small == {
+        f"topic {getattr(on_kafka.topics, role)}" for role in ("deadletter", "observations", "sightings")
+    }
 
 
 @pytest.mark.kafka

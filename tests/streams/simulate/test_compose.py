@@ -261,14 +261,14 @@ def test_all_benign_or_all_extracting(share):
 def test_all_problems_are_told_at_once():
     with pytest.raises(SpecError) as caught:
         SimulationSpec(
-            accounts=0, days=float("nan"), cover=1.0, shards=1, extraction_share=-0.1, turnover=2,
+            accounts=0, days=float("nan"), cover=1.0, linked=1.5, shards=1, extraction_share=-0.1, turnover=2,
             start=SMALL.start.replace(tzinfo=None), modes={"loud": 1}, classes={"person": -1}, kinds=(),
             min_exchanges=9, max_exchanges=3,
         )  # fmt: skip
     told = {problem.where for problem in caught.value.problems}
     assert told == {
-        "accounts", "days", "cover", "shards", "extraction_share", "turnover", "start", "modes.loud",
-        "classes.person", "kinds", "max_exchanges",
+        "accounts", "days", "cover", "linked", "shards", "extraction_share", "turnover", "start",
+        "modes.loud", "classes.person", "kinds", "max_exchanges",
     }  # fmt: skip
     assert isinstance(caught.value, ValueError)
     assert all(problem.fix for problem in caught.value.problems)
@@ -323,3 +323,19 @@ def test_most_hidden_accounts_of_a_live_stream_show_enough():
 def test_live_stream_without_enough_events_is_refused():
     with pytest.raises(SpecError, match="fewer events"):
         live(BuiltinPrompts(), now=dt.datetime(2026, 5, 1, tzinfo=dt.UTC), rate=1, duration_s=10)
+
+
+@pytest.mark.parametrize(("linked", "low", "high"), [(0.0, 0, 0.1), (0.5, 0.3, 0.7), (1.0, 1, 1)])
+def test_a_share_of_each_campaigns_accounts_pays_with_one_card(linked, low, high):
+    spec = dataclasses.replace(SMALL, accounts=200, modes={"sharded": 1}, shards=50, linked=linked)
+    traffic = compose(spec, BuiltinPrompts())
+    members = collections.defaultdict(set)
+    for label in traffic.labels:
+        if label.campaign:
+            members[label.campaign].add(label.account_id)
+    cards = {
+        event["account_id"]: (event.get("account") or {}).get("payment_fingerprint") for event in traffic
+    }
+    for accounts in members.values():
+        paid = collections.Counter(cards[account] for account in accounts if cards.get(account))
+        assert low <= max(paid.values()) / len(accounts) <= high

@@ -1,0 +1,216 @@
+"""Pools: accounts that share a link, watched as one stream by the detectors that watch an account.
+
+Load balancers spread a harvest over accounts so that each sends little. What ties the accounts
+together, a payment card, a device, an organisation, a network, turns it into one long stream again.
+"""
+
+from typing import ClassVar
+
+import xxhash
+
+from detectors.alerts import Alert, Subject
+from detectors.base import Plain
+from detectors.calibration import Profile
+from detectors.engine import MOST_MS, STATE_VERSION, Account, Engine
+from detectors.errors import StateError, require
+from detectors.observation import Observation
+from detectors.policy import DetectionSettings
+from detectors.primitives import plain
+from detectors.registry import make_all
+
+SEPARATOR = "\x1f"
+"""Between a pool's id and a member's, where both travel as one."""
+
+_NAMED_BYTES = 24_576  # of member ids that a pool can name; the others are counted
+_MOST_MEMBERS = 1024  # as many as a window has exchanges
+_DIGEST_BYTES = 8
+_GROWTH = 1.5
+_FEWEST = 4  # members; fewer are no campaign, and each may well have an alert of its own
+_MOST_OF_ONE = 0.5  # of a window's exchanges: otherwise bystanders would be named for what one account does
+
+
+class Pool(Account):
+    """Running state of one pool.
+
+    Attributes
+    ----------
+    members : dict of str to int
+        Exchanges of the members in the current window. Until there are two, one with 0.
+    others : set of bytes
+        Digests of members whose ids there is no room for.
+    reported : int
+        Members that the window's newest alert named.
+    """
+
+    __slots__ = ("members", "named_bytes", "others", "reported")
+
+    fields: ClassVar[tuple[str, ...]] = (*Account.__slots__, *__slots__)
+
+    def __init__(self, pool_id: str) -> None:
+        super().__init__(pool_id, ())
+        self.members: dict[str, int] = {}
+        self.named_bytes = 0
+        self.others: set[bytes] = set()
+        self.reported = 0
+
+    @property
+    def admitted(self) -> bool:
+        """Whether a second account was seen: until then nothing is learned, and hardly anything kept."""
+        return bool(self.detectors)
+
+    @property
+    def size(self) -> int:
+        """Members seen in the window."""
+        return len(self.members) + len(self.others)
+
+    @property
+    def shared(self) -> bool:
+        """Whether several accounts did what the pool did, and not one among bystanders."""
+        busiest = max(self.members.values(), default=0)
+        return self.size >= _FEWEST and busiest <= _MOST_OF_ONE * self.count
+
+    def add_member(self, member: str, count: int = 1) -> None:
+        """Count exchanges of a member."""
+        members = self.members
+        if member in members:
+            members[member] += count
+            return
+        self.named_bytes += len(member.encode("utf-8", "surrogatepass"))
+        if self.named_bytes <= _NAMED_BYTES:
+            members[member] = count
+        else:
+            self.others.add(_digest(member))
+
+    def forget_members(self) -> None:
+        """A window begins."""
+        self.members, self.others, self.named_bytes, self.reported = {}, set(), 0, 0
+
+
+class PoolEngine(Engine):
+    """Applies exchanges to pools: an `Engine` whose subjects have members.
+
+    An exchange's `account` is the pool's id, `SEPARATOR` and the member's; see `streams.sightings`. A pool
+    begins with the exchange of its second account. Accounts on the allow-list take no part.
+
+    Parameters
+    ----------
+    settings : DetectionSettings
+    profile : Profile
+        The reference population, ordinary pools among it.
+
+    Raises
+    ------
+    ConfigError
+        The profile knows no pools.
+    """
+
+    def __init__(self, settings: DetectionSettings, profile: Profile) -> None:
+        super().__init__(settings, profile)
+        pools = profile.of_pools
+        require(pools is not None, f"profile {profile.version} knows no pools: fit it again, or take another")
+        self._profile = pools or profile
+
+    def subject_id(self, seen: Observation) -> str:
+        """The pool an exchange is of."""
+        return seen.account.partition(SEPARATOR)[0]
+
+    def fresh(self, account_id: str) -> Pool:
+        """A pool nothing is known of."""
+        return Pool(account_id)
+
+    def _learning(self, account_id: str) -> Pool:
+        pool = Pool(account_id)
+        pool.detectors = make_all(self._ceilings)
+        return pool
+
+    def _admit(self, account: Account, seen: Observation) -> bool:
+        pool, member = _pool(account), seen.account.partition(SEPARATOR)[2]
+        if member in self._settings.allow:
+            return False
+        if not pool.admitted:
+            pool.last_ms = max(pool.last_ms, seen.order_ms) if pool.members else seen.order_ms
+            if not pool.members or member in pool.members:
+                pool.add_member(member, 0)
+                return False
+            pool.forget_members()
+            pool.detectors = make_all(self._ceilings)
+        pool.add_member(member)
+        return True
+
+    def _subject(self, account: Account) -> tuple[Subject, bool]:
+        pool = _pool(account)
+        kind, _, value = pool.id.partition(":")
+        busiest = max(pool.members.values(), default=0)
+        subject = Subject(
+            "campaign",
+            pool.id,
+            accounts=sorted(pool.members)[:1000],
+            account_count=pool.size,
+            links=[{"kind": kind, "value": value, "exchanges": pool.total, "busiest_member": busiest}],
+        )
+        return subject, pool.size >= max(pool.reported * _GROWTH, pool.reported + 1)
+
+    def _look(self, account: Account, look: int, seen: Observation) -> Alert | None:
+        return super()._look(account, look, seen) if _pool(account).shared else None
+
+    def _raised(self, account: Account) -> None:
+        pool = _pool(account)
+        pool.reported = pool.size
+
+    def _next_window(self, account: Account) -> None:
+        super()._next_window(account)
+        _pool(account).forget_members()
+
+    def snapshot(self, account: Account) -> Plain:
+        """State of a pool as plain values; one with a single member is only its name and time."""
+        pool = _pool(account)
+        members = [
+            list(pool.members),
+            list(pool.members.values()),
+            b"".join(sorted(pool.others)),
+            pool.reported,
+        ]
+        if not pool.admitted:
+            return [STATE_VERSION, pool.last_ms, members]
+        return [STATE_VERSION, super().snapshot(pool), members]
+
+    def restore(self, account_id: str, plain_state: Plain) -> Pool:
+        """A pool as it was when the snapshot was taken; raises `StateError`."""
+        if not isinstance(plain_state, list | tuple) or not plain_state or plain_state[0] != STATE_VERSION:
+            raise StateError(f"pool state is not of version {STATE_VERSION}: the pool starts afresh")
+        _, inner, saved = plain.fields(plain_state, 3, "pool")
+        if isinstance(inner, int):
+            pool = Pool(account_id)
+            pool.last_ms = plain.integer(inner, -MOST_MS, MOST_MS, "pool.last_ms")
+        else:
+            restored = super().restore(account_id, inner)
+            pool = _pool(restored)
+        names, counts, others, reported = plain.fields(saved, 4, "pool.members")
+        if not isinstance(names, list | tuple) or not isinstance(counts, list | tuple):
+            raise StateError("pool.members: saved values must be lists")
+        if len(names) != len(counts) or len(names) > _MOST_MEMBERS:
+            raise StateError(f"pool.members: saved lists must be of equal length, at most {_MOST_MEMBERS}")
+        for name, count in zip(names, counts, strict=True):
+            pool.add_member(
+                plain.text(name, _NAMED_BYTES, "pool.members"),
+                plain.integer(count, 0, _MOST_MEMBERS, "pool.members"),
+            )
+        packed = plain.raw(others, _MOST_MEMBERS * _DIGEST_BYTES, "pool.others", multiple_of=_DIGEST_BYTES)
+        pool.others |= {packed[at : at + _DIGEST_BYTES] for at in range(0, len(packed), _DIGEST_BYTES)}
+        if packed:
+            pool.named_bytes = max(pool.named_bytes, _NAMED_BYTES + 1)
+        pool.reported = plain.integer(reported, 0, 2 * _MOST_MEMBERS, "pool.reported")
+        return pool
+
+
+def _pool(account: Account) -> Pool:
+    if not isinstance(account, Pool):
+        raise TypeError(f"{account.id}: a pool engine applies to pools, not to accounts")
+    return account
+
+
+def _digest(member: str) -> bytes:
+    return xxhash.xxh3_64_digest(member.encode("utf-8", "surrogatepass"))
+
+
+__all__ = ["SEPARATOR", "Pool", "PoolEngine"]
