@@ -5,14 +5,15 @@ import hashlib
 from detectors.calibration import Profile
 from detectors.engine import DetectionSettings, Engine
 from detectors.observe import Observer
+from detectors.policy import Decisions
 from streams.codecs import EventLimits
 from streams.intake import Intake
 from streams.settings import Settings
 from streams.shard import Limits
 
 
-def build_engine(settings: Settings, key: bytes) -> Engine:
-    """The detection engine that `settings` describe."""
+def build_engine(settings: Settings, key: bytes, decided: Decisions | None = None) -> Engine:
+    """The detection engine that `settings` describe, and what people decided about accounts."""
     detection = settings.detection
     return Engine(
         DetectionSettings(
@@ -24,6 +25,7 @@ def build_engine(settings: Settings, key: bytes) -> Engine:
             key_fingerprint=key_fingerprint(key),
         ),
         _profile(settings),
+        decided,
     )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from detectors.alerts import Alert
 from detectors.base import Plain
 from detectors.engine import Account, Engine
+from detectors.policy import Decisions
 from streams import topics
 from streams.batches import Progress, decode_batch
 from streams.build import build_engine, build_intake, build_limits
@@ -108,15 +109,27 @@ class OfflinePipeline:
         return sorted(account_id for shard in self._shards for account_id in shard.account_ids())
 
     @property
+    def silenced(self) -> dict[str, int]:
+        """Alerts that were not raised because people said so, by what they said."""
+        return dict(self._engine.silenced)
+
+    @property
     def shards(self) -> list[Shard]:
         """The shards, by partition."""
         return self._shards
 
 
-def build(settings: Settings, key: bytes, *, source: str, source_partitions: int = 1) -> OfflinePipeline:
+def build(
+    settings: Settings,
+    key: bytes,
+    *,
+    source: str,
+    source_partitions: int = 1,
+    decided: Decisions | None = None,
+) -> OfflinePipeline:
     """The pipeline that `settings` describe, exactly as a live worker would run it."""
     return OfflinePipeline(
-        build_engine(settings, key),
+        build_engine(settings, key, decided),
         build_intake(settings, key),
         build_limits(settings),
         source=source,
