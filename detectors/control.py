@@ -11,7 +11,8 @@ from detectors.errors import ConfigError
 from detectors.policy import KINDS
 
 _MOST_TEXT = 1024
-_EXPIRING = ("allow", "suppress")
+SILENCING = ("allow", "suppress")
+"""Kinds of record that forbid alerts."""
 
 
 class Subject(msgspec.Struct, frozen=True):
@@ -21,7 +22,7 @@ class Subject(msgspec.Struct, frozen=True):
     id: str
 
 
-class Control(msgspec.Struct, frozen=True, kw_only=True):
+class Control(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One decision; a record of `extraction.control/1`.
 
     Parameters
@@ -74,11 +75,31 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
         return record
 
     def encode(self) -> bytes:
-        """JSON document, the same bytes for the same record."""
-        return msgspec.json.encode(self, order="deterministic")
+        """JSON document, the same bytes for the same record.
+
+        Raises
+        ------
+        ConfigError
+            A text has characters that no JSON document can hold.
+        """
+        try:
+            return _encoder.encode(self)
+        except UnicodeEncodeError:
+            raise ConfigError("control record: its texts must be valid Unicode") from None
+
+    @property
+    def key(self) -> str:
+        """What the record is about: of records with the same key, the latest holds."""
+        return _key(self.kind, self.subject.id, self.alert_kind)
 
 
 _decoder = msgspec.json.Decoder(Control)
+_encoder = msgspec.json.Encoder(order="deterministic")
+
+
+def _key(kind: str, account_id: str, alert_kind: str | None = None) -> str:
+    # The id comes last because it may hold anything.
+    return f"{kind}:{alert_kind}:account:{account_id}" if alert_kind else f"{kind}:account:{account_id}"
 
 
 def _problems(record: Control) -> Iterator[str]:
@@ -88,7 +109,7 @@ def _problems(record: Control) -> Iterator[str]:
     for name, at in (("time", record.time), ("expires", record.expires)):
         if at is not None and at.tzinfo is None:
             yield f"`{name}` must have an offset from UTC, as in 2026-01-31T12:00:00Z"
-    if record.kind in _EXPIRING and record.expires is None:
+    if record.kind in SILENCING and record.expires is None:
         yield f"`{record.kind}` must have `expires`: what silences alerts must end"
     if (record.kind == "suppress") != (record.alert_kind is not None):
         yield "`suppress`, and nothing else, must have `alert_kind`"
@@ -98,8 +119,13 @@ def _problems(record: Control) -> Iterator[str]:
         yield "`label`, and nothing else, must have `label`"
 
 
+_Entry = tuple[int, bytes, int | None]  # from, the record, until; in this order
+
+
 class Register:
     """Decisions, asked by event time; the same for any order in which they arrive.
+
+    One thread may change it while others ask.
 
     Parameters
     ----------
@@ -108,13 +134,13 @@ class Register:
 
     Notes
     -----
-    Cost: O(log n) to ask, n records of one kind about one subject.
+    Cost: O(log n) to ask and O(n) to take, for n records of one kind about one subject.
     """
 
     def __init__(self, most: int = 100_000) -> None:
         self._most = most
-        # By kind, subject and kind of alert: (from, canonical bytes, until), in this order.
-        self._held: dict[tuple[str, str, str], list[tuple[int, bytes, int | None]]] = {}
+        # Tuples that are replaced, never changed, so that who asks sees the old or the new.
+        self._held: dict[str, tuple[_Entry, ...]] = {}
         self._count = 0
 
     def __len__(self) -> int:
@@ -128,7 +154,7 @@ class Register:
         ConfigError
             There is no room for it.
         """
-        held = self._held.setdefault((record.kind, record.subject.id, record.alert_kind or ""), [])
+        held = self._held.get(record.key, ())
         entry = (_ms(record.time), record.encode(), None if record.expires is None else _ms(record.expires))
         at = bisect.bisect_left(held, entry[:2], key=lambda one: one[:2])
         if at < len(held) and held[at][:2] == entry[:2]:
@@ -137,8 +163,29 @@ class Register:
             raise ConfigError(
                 f"control: {self._most:,} records are held, the most there may be; drop old ones"
             )
-        held.insert(at, entry)
-        self._count += 1
+        self._replace(record.key, (*held[:at], entry, *held[at:]))
+
+    def forget(self, key: str) -> None:
+        """Drop all records with a key, as if they had never been made."""
+        self._replace(key, ())
+
+    def forget_before(self, at_ms: int) -> int:
+        """Drop what holds for no exchange at `at_ms` or later; returns how many records that were."""
+        before = self._count
+        for key, held in list(self._held.items()):
+            at = _latest(held, at_ms)
+            if at >= 0:
+                until = held[at][2]
+                ended = until is not None and until <= at_ms
+                self._replace(key, held[at + ended :])
+        return before - self._count
+
+    def _replace(self, key: str, held: tuple[_Entry, ...]) -> None:
+        self._count += len(held) - len(self._held.get(key, ()))
+        if held:
+            self._held[key] = held
+        else:
+            self._held.pop(key, None)
 
     def silences(self, account_id: str, alert_kind: str, at_ms: int) -> str | None:
         """Kind of the decision that forbids an alert, `allow` or `suppress`; None if there is none.
@@ -149,22 +196,29 @@ class Register:
         at_ms : int
             Event time of the exchange that would raise the alert. Milliseconds.
         """
-        if self._in_force("allow", account_id, "", at_ms) is not None:
+        if self._in_force(_key("allow", account_id), at_ms) is not None:
             return "allow"
-        return "suppress" if self._in_force("suppress", account_id, alert_kind, at_ms) is not None else None
+        if self._in_force(_key("suppress", account_id, alert_kind), at_ms) is not None:
+            return "suppress"
+        return None
 
     def label(self, account_id: str, at_ms: int) -> str | None:
         """What the account was last found to be."""
-        record = self._in_force("label", account_id, "", at_ms)
-        return None if record is None else record.label
+        data = self._in_force(_key("label", account_id), at_ms)
+        return None if data is None else _decoder.decode(data).label
 
-    def _in_force(self, kind: str, account_id: str, alert_kind: str, at_ms: int) -> Control | None:
-        held = self._held.get((kind, account_id, alert_kind), ())
-        at = bisect.bisect_right(held, at_ms, key=lambda one: one[0])
-        if not at:
+    def _in_force(self, key: str, at_ms: int) -> bytes | None:
+        held = self._held.get(key, ())
+        at = _latest(held, at_ms)
+        if at < 0:
             return None
-        _, data, until = held[at - 1]
-        return _decoder.decode(data) if until is None or at_ms < until else None
+        _, data, until = held[at]
+        return data if until is None or at_ms < until else None
+
+
+def _latest(held: tuple[_Entry, ...], at_ms: int) -> int:
+    """Index of the last record that was made by then; -1 if there is none."""
+    return bisect.bisect_right(held, at_ms, key=lambda one: one[0]) - 1
 
 
 def _ms(at: dt.datetime) -> int:

@@ -6,7 +6,8 @@ from detectors.control import Control, Register
 from detectors.errors import ConfigError
 from streams.replay import SourceError, read_records
 
-_MOST_LINE_BYTES = 64 * 1024
+MOST_RECORD_BYTES = 64 * 1024
+"""Larger records are refused."""
 
 
 def read_control(path: Path) -> Register:
@@ -24,7 +25,7 @@ def read_control(path: Path) -> Register:
         because an allowance that is not seen raises an alarm and one that is misread hides one.
     """
     register = Register()
-    for record in read_records([path], 0, max_bytes=_MOST_LINE_BYTES):
+    for record in read_records([path], 0, max_bytes=MOST_RECORD_BYTES):
         try:
             register.apply(Control.decode(record.value or b""))
         except ConfigError as error:
