@@ -2,7 +2,7 @@
 
 import bisect
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Literal
 
 import msgspec
@@ -11,6 +11,7 @@ from detectors.errors import ConfigError
 from detectors.policy import KINDS
 
 _MOST_TEXT = 1024
+_NO_TEXT = "control record: its texts must be valid Unicode"
 SILENCING = ("allow", "suppress")
 """Kinds of record that forbid alerts."""
 
@@ -57,6 +58,20 @@ class Control(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     label: Literal["extraction", "ordinary"] | None = None
 
     @staticmethod
+    def make(fields: Mapping[str, object]) -> "Control":
+        """The record with these fields, as plain values and times.
+
+        Raises
+        ------
+        ConfigError
+            They make no record; the message names everything that is wrong with them.
+        """
+        try:
+            return Control.decode(_encoder.encode(fields))
+        except UnicodeEncodeError:
+            raise ConfigError(_NO_TEXT) from None
+
+    @staticmethod
     def decode(data: bytes) -> "Control":
         """The record in a JSON document.
 
@@ -85,7 +100,7 @@ class Control(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         try:
             return _encoder.encode(self)
         except UnicodeEncodeError:
-            raise ConfigError("control record: its texts must be valid Unicode") from None
+            raise ConfigError(_NO_TEXT) from None
 
     @property
     def key(self) -> str:
