@@ -75,7 +75,7 @@ class Engine:
 
     Its own state is only the count of what it skipped, so one engine serves any number of accounts
     and shards of a process. What `apply` returns depends on the account's observations, in their
-    order, on the settings and on the profile, and on nothing else.
+    order, on the settings, on the profile and on what people decided, and on nothing else.
 
     Parameters
     ----------
