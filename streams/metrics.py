@@ -161,8 +161,8 @@ class Metrics:
         )
         self.control_records = Counter(
             "extraction_control_records_total",
-            "Records read from the control topic since this worker started. Refused ones cannot be read, have "
-            "the wrong key or find no room; the log says which.",
+            "Records read from the control topic since this worker started. Refused ones cannot be read, "
+            "have the wrong key or find no room; the log says which.",
             ["kind"],
             registry=registry,
         )

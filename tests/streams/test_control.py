@@ -1,38 +1,10 @@
-"""Decisions in files and on the control topic: what is written is read, and rubbish does no harm."""
-
-import datetime as dt
+"""Decisions in files: what is appended is read, and what cannot be read is named."""
 
 import pytest
-from confluent_kafka import Consumer, TopicPartition
 
-from detectors.control import Control
 from streams.control import ControlError, append_control, read_control
-from streams.control_topic import send_control
-from streams.embedded import EmbeddedBroker
 from streams.replay import SourceError
-from streams.settings import load_settings
-
-T0 = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
-T0_MS = int(T0.timestamp() * 1000)
-
-
-def record(account="a", kind="allow", hours=24, alert_kind=None, **more):
-    return Control.make(
-        {
-            "schema": "extraction.control/1",
-            "kind": kind,
-            "subject": {"type": "account", "id": account},
-            "owner": "ada",
-            "reason": "a test",
-            "time": T0,
-            "expires": T0 + dt.timedelta(hours=hours),
-            "alert_kind": alert_kind,
-            **more,
-        }
-    )
-
-
-# -- files -----------------------------------------------------------------------------------------
+from tests.streams.decisions import T0_MS, record
 
 
 def test_what_is_appended_is_read(tmp_path):
@@ -66,66 +38,3 @@ def test_a_line_too_long_is_refused(tmp_path):
     path.write_bytes(record().encode() + b" " * 65_536 + b"\n")
     with pytest.raises(SourceError, match=r"control\.jsonl:1: .*larger than 65,536 bytes"):
         read_control(path)
-
-
-# -- the topic -------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def broker():
-    with EmbeddedBroker({"control": 1, "spread": 3}) as started:
-        yield started
-
-
-@pytest.fixture
-def settings(broker):
-    def make(topic="control", servers=broker.bootstrap_servers):
-        return load_settings(None, {"kafka.bootstrap_servers": servers, "topics.control": topic})
-
-    return make
-
-
-def on_topic(settings):
-    consumer = Consumer(
-        {
-            **settings.kafka.client(),
-            "group.id": "t",
-            "enable.partition.eof": True,
-            "auto.offset.reset": "earliest",
-        }
-    )
-    topic = settings.topics.control
-    parts = len(consumer.list_topics(topic, 10).topics[topic].partitions)
-    consumer.assign([TopicPartition(topic, number, 0) for number in range(parts)])
-    found, ends = [], 0
-    while ends < parts:
-        for message in consumer.consume(100, 0.5):
-            if message.error() is None:
-                found.append((message.key().decode(), message.value()))
-            else:
-                ends += 1
-    consumer.close()
-    return found
-
-
-def test_a_record_is_keyed_by_all_it_is_about(settings):
-    records = [
-        record(),
-        record("a", "suppress", alert_kind="high_entropy"),
-        record("a", "suppress", alert_kind="benchmark_sweep"),
-        record("ä:b"),
-    ]
-    assert send_control(settings(), records) == "control"
-    assert on_topic(settings()) == [
-        ("allow:account:a", records[0].encode()),
-        ("suppress:high_entropy:account:a", records[1].encode()),
-        ("suppress:benchmark_sweep:account:a", records[2].encode()),
-        ("allow:account:ä:b", records[3].encode()),
-    ]
-
-
-def test_a_topic_that_is_not_there_is_not_made(settings):
-    with pytest.raises(ControlError, match=r"'absent' does not exist.*topics create"):
-        send_control(settings("absent"), [record()])
-    with pytest.raises(ControlError):
-        send_control(settings("absent"), [record()])
