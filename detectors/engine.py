@@ -14,7 +14,7 @@ from detectors.calibration import LOOKS, Profile, Reading, evidence_of, read
 from detectors.errors import StateError
 from detectors.evidence import Trail
 from detectors.observation import FLAG_LOGIT_BIAS, FLAG_LOGPROBS, Observation
-from detectors.policy import DetectionSettings, Finding, Memory, Policy
+from detectors.policy import Decisions, DetectionSettings, Finding, Memory, Policy
 from detectors.primitives import plain
 from detectors.primitives.ring import RecentHashes
 from detectors.primitives.said import PromptCells
@@ -78,16 +78,20 @@ class Engine:
 
     Its own state is only the count of what it skipped, so one engine serves any number of accounts
     and shards of a process. What `apply` returns depends on the account's observations, in their
-    order, on the settings and on the profile, and on nothing else.
+    order, on the settings, on the profile and on what people decided, and on nothing else.
 
     Parameters
     ----------
     settings : DetectionSettings
     profile : Profile
         The reference population.
+    decided : Decisions, optional
+        What people decided about accounts. It only silences, so it is not part of `config_hash`.
     """
 
-    def __init__(self, settings: DetectionSettings, profile: Profile) -> None:
+    def __init__(
+        self, settings: DetectionSettings, profile: Profile, decided: Decisions | None = None
+    ) -> None:
         self._settings = settings
         self._profile = profile
         self._ceilings = profile.for_detectors
@@ -97,7 +101,12 @@ class Engine:
         """Over everything that moves scores or alerts but the allow-list, which only silences."""
         self.skipped: Counter[str] = Counter()
         """Observations that were not applied, by reason."""
-        self._policy = Policy(settings, self.version, self.config_hash)
+        self._policy = Policy(settings, self.version, self.config_hash, decided)
+
+    @property
+    def silenced(self) -> Counter[str]:
+        """Alerts that were not raised because people said so, by what they said."""
+        return self._policy.silenced
 
     def fresh(self, account_id: str) -> Account:
         """An account nothing is known of."""

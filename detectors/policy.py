@@ -4,8 +4,9 @@ import dataclasses
 import datetime as dt
 import hashlib
 import struct
+from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from detectors.alerts import Alert, Evidence, Signal, Subject
 from detectors.calibration import LOOKS, SMALLEST_P, WEIGHTS, Reading
@@ -180,6 +181,14 @@ class Memory:
         self._packed = packed
 
 
+class Decisions(Protocol):
+    """What people decided about accounts; see `detectors.control.Register`."""
+
+    def silences(self, account_id: str, alert_kind: str, at_ms: int) -> str | None:
+        """What forbids an alert of this kind at this time; None if nothing does."""
+        ...
+
+
 class Policy:
     """Decides on findings.
 
@@ -190,17 +199,28 @@ class Policy:
         Of the detector, named on alerts.
     config_hash : str
         Named on alerts and part of their ids.
+    decided : Decisions or None
+        What people decided about accounts.
+
+    Attributes
+    ----------
+    silenced : Counter of str
+        Alerts that were not raised because people said so, by what they said.
     """
 
-    def __init__(self, settings: DetectionSettings, version: str, config_hash: str) -> None:
+    def __init__(
+        self, settings: DetectionSettings, version: str, config_hash: str, decided: "Decisions | None" = None
+    ) -> None:
         self._settings = settings
         self._version = version
         self._config_hash = config_hash
+        self._decided = decided
+        self.silenced: Counter[str] = Counter()
 
     def decide(self, finding: Finding, memory: Memory) -> Alert | None:
         """The alert that a finding deserves, noted in `memory`; None if it deserves none."""
         settings = self._settings
-        if finding.share > settings.budget or finding.subject.id in settings.allow:
+        if finding.share > settings.budget:
             return None
         kind = kind_of(finding.readings)
         if kind is None:
@@ -208,6 +228,14 @@ class Policy:
         severity = severity_of(finding.share, settings.budget, finding.events)
         at_ms = finding.seen.order_ms
         if not finding.grown and memory.quiet(kind, severity, at_ms, settings.quiet_period_ms):
+            return None
+        # Not remembered: an account that goes on when the decision has expired must be heard of.
+        if finding.subject.id in settings.allow:
+            self.silenced["allow"] += 1
+            return None
+        said = self._decided and self._decided.silences(finding.subject.id, kind, at_ms)
+        if said:
+            self.silenced[said] += 1
             return None
         score = round(1.0 - finding.share, 9)
         memory.remember(kind, severity, at_ms, score)

@@ -14,7 +14,7 @@ from detectors.calibration import Profile
 from detectors.engine import MOST_MS, STATE_VERSION, Account, Engine
 from detectors.errors import StateError, require
 from detectors.observation import Observation
-from detectors.policy import DetectionSettings
+from detectors.policy import CAMPAIGN, Decisions, DetectionSettings
 from detectors.primitives import plain
 from detectors.registry import make_all
 
@@ -90,13 +90,15 @@ class PoolEngine(Engine):
     """Applies exchanges to pools: an `Engine` whose subjects have members.
 
     An exchange's `account` is the pool's id, `SEPARATOR` and the member's; see `streams.sightings`. A pool
-    begins with the exchange of its second account. Accounts on the allow-list take no part.
+    begins with the exchange of its second account. Accounts that are allowed take no part.
 
     Parameters
     ----------
     settings : DetectionSettings
     profile : Profile
         The reference population, ordinary pools among it.
+    decided : Decisions, optional
+        What people decided about accounts.
 
     Raises
     ------
@@ -104,8 +106,11 @@ class PoolEngine(Engine):
         The profile knows no pools.
     """
 
-    def __init__(self, settings: DetectionSettings, profile: Profile) -> None:
-        super().__init__(settings, profile)
+    def __init__(
+        self, settings: DetectionSettings, profile: Profile, decided: Decisions | None = None
+    ) -> None:
+        super().__init__(settings, profile, decided)
+        self._decided = decided
         pools = profile.of_pools
         require(pools is not None, f"profile {profile.version} knows no pools: fit it again, or take another")
         self._profile = pools or profile
@@ -125,7 +130,9 @@ class PoolEngine(Engine):
 
     def _admit(self, account: Account, seen: Observation) -> bool:
         pool, member = _pool(account), seen.account.partition(SEPARATOR)[2]
-        if member in self._settings.allow:
+        if member in self._settings.allow or (
+            self._decided and self._decided.silences(member, CAMPAIGN, seen.order_ms)
+        ):
             return False
         if not pool.admitted:
             pool.last_ms = max(pool.last_ms, seen.order_ms) if pool.members else seen.order_ms

@@ -138,6 +138,7 @@ class Detect:
         self._behind = 0
         self._flush_at = 0.0
         self._engine_counted: dict[str, int] = {}
+        self._silenced_counted: dict[str, int] = {}
         self._pool = ThreadPoolExecutor(max_workers=4, thread_name_prefix=f"{stage.name}-state")
         self.failure: BaseException | None = None
         self.ending = False
@@ -399,6 +400,9 @@ class Detect:
             if grown > 0:
                 metrics.skipped.labels(stage=self._stage.name, reason=reason).inc(grown)
             self._engine_counted[reason] = count
+        for reason, count in self._stage.engine.silenced.items():
+            metrics.silenced.labels(reason=reason).inc(count - self._silenced_counted.get(reason, 0))
+            self._silenced_counted[reason] = count
         lags = [lag for part in parts if (lag := self._unread(part)) is not None]
         self._behind = sum(lags)
         metrics.set_lag(self._stage.name, lags)

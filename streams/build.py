@@ -6,6 +6,7 @@ import hashlib
 from detectors.calibration import Profile
 from detectors.engine import DetectionSettings, Engine
 from detectors.observe import Observer
+from detectors.policy import Decisions
 from detectors.pools import PoolEngine
 from streams.codecs import EventLimits
 from streams.intake import Intake
@@ -13,14 +14,16 @@ from streams.settings import Settings
 from streams.shard import Limits
 
 
-def build_engine(settings: Settings, key: bytes) -> Engine:
-    """The detection engine that `settings` describe."""
-    return Engine(_detection(settings, key), _profile(settings))
+def build_engine(settings: Settings, key: bytes, decided: Decisions | None = None) -> Engine:
+    """The detection engine that `settings` describe, and what people decided about accounts."""
+    return Engine(_detection(settings, key), _profile(settings), decided)
 
 
-def build_pool_engine(settings: Settings, key: bytes) -> PoolEngine | None:
+def build_pool_engine(settings: Settings, key: bytes, decided: Decisions | None = None) -> PoolEngine | None:
     """The engine for accounts that share a link; None where no link is to be looked at."""
-    return PoolEngine(_detection(settings, key), _profile(settings)) if settings.campaigns.links else None
+    if not settings.campaigns.links:
+        return None
+    return PoolEngine(_detection(settings, key), _profile(settings), decided)
 
 
 def _detection(settings: Settings, key: bytes) -> DetectionSettings:

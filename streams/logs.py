@@ -28,7 +28,7 @@ KAFKA_CLIENT = "librdkafka"
 """Logger that confluent-kafka's clients are told to use."""
 
 # During an outage these say the same many times a second.
-_REPETITIVE = ("aiokafka", KAFKA_CLIENT, "streams.ingest", "streams.state")
+_REPETITIVE = ("aiokafka", KAFKA_CLIENT, "streams.control_topic", "streams.ingest", "streams.state")
 _AGAIN_AFTER_S = 30.0
 _REMEMBERED = 1000
 

@@ -37,6 +37,9 @@ DUPLICATE_REASONS = (
 DROP_REASONS = ("account_expired", "account_evicted", "state_unreadable", "state_too_large")
 OTHER_REASONS = ("unreadable_batch", "buffer_overflow", "other")
 
+SILENCED_REASONS = ("allow", "suppress")
+CONTROL_KINDS = ("label", "allow", "suppress", "ban", "withdrawn", "refused")
+
 CRASH_REASONS = ("fenced", "failure", "breaker_open", "delivery_failed", "state_unavailable")
 
 # Upper bounds. Work on one batch or message takes tens of microseconds to tens of milliseconds; what
@@ -152,6 +155,20 @@ class Metrics:
             "extraction_alerts_total",
             "Alerts raised, by kind and severity.",
             ["kind", "severity"],
+            registry=registry,
+        )
+        self.silenced = Counter(
+            "extraction_alerts_silenced_total",
+            "Alerts that were not raised because people had decided so. No quiet period follows, so one "
+            "account may count many times.",
+            ["reason"],
+            registry=registry,
+        )
+        self.control_records = Counter(
+            "extraction_control_records_total",
+            "Records read from the control topic since this worker started. Refused ones cannot be read, "
+            "have the wrong key or find no room; the log says which.",
+            ["kind"],
             registry=registry,
         )
 
@@ -273,6 +290,10 @@ class Metrics:
         self.skipped = _Skipped(self, skip_reasons)
         for reason in dead_letter_reasons:
             self.dead_letters.labels(reason=reason)
+        for reason in SILENCED_REASONS:
+            self.silenced.labels(reason=reason)
+        for kind in CONTROL_KINDS:
+            self.control_records.labels(kind=kind)
         for reason in CRASH_REASONS:
             self.crashes.labels(reason=reason)
         if process:

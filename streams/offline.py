@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from detectors.alerts import Alert
 from detectors.base import Plain
 from detectors.engine import Account, Engine
+from detectors.policy import Decisions
 from detectors.pools import PoolEngine
 from streams import sightings, topics
 from streams.batches import Progress, decode_batch
@@ -57,6 +58,7 @@ class OfflinePipeline:
         self._intake = intake
         self._shards = [Shard(engine, limits) for _ in range(partitions)]
         self._pool_shards = [Shard(*pools) for _ in range(partitions)] if pools else []
+        self._pool_engine = pools[0] if pools else None
         self._links = links
 
         def packer(partition_of: Callable[[str, int], int]) -> Packer:
@@ -137,16 +139,31 @@ class OfflinePipeline:
         return found
 
     @property
+    def silenced(self) -> dict[str, int]:
+        """Alerts that were not raised because people said so, by what they said."""
+        silenced = self._engine.silenced.copy()
+        if self._pool_engine is not None:
+            silenced += self._pool_engine.silenced
+        return dict(silenced)
+
+    @property
     def shards(self) -> list[Shard]:
         """The shards, by partition."""
         return self._shards
 
 
-def build(settings: Settings, key: bytes, *, source: str, source_partitions: int = 1) -> OfflinePipeline:
+def build(
+    settings: Settings,
+    key: bytes,
+    *,
+    source: str,
+    source_partitions: int = 1,
+    decided: Decisions | None = None,
+) -> OfflinePipeline:
     """The pipeline that `settings` describe, exactly as a live worker would run it."""
-    pool_engine = build_pool_engine(settings, key)
+    pool_engine = build_pool_engine(settings, key, decided)
     return OfflinePipeline(
-        build_engine(settings, key),
+        build_engine(settings, key, decided),
         build_intake(settings, key),
         build_limits(settings),
         source=source,

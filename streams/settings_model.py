@@ -140,7 +140,7 @@ class TopicSettings(_Section):
     """Alerts, for people and other systems."""
 
     control: TopicName = "extraction.control"
-    """Compacted: labels, allow-list entries, suppressions."""
+    """Compacted: labels, allowances, suppressions and bans, as people decide them."""
 
     deadletter: TopicName = "extraction.deadletter"
     """Records that are not request events, byte for byte, with the reason in headers."""

@@ -193,8 +193,8 @@ def plan(settings: Settings) -> list[Topic]:
             names.control,
             1,
             compacted,
-            "Labels, allow-list entries, suppressions; read as a whole by every worker.",
-            "what it is about",
+            "Labels, allowances, suppressions, bans; read as a whole by every detect worker.",
+            "kind of decision, and whom it is about",
         ),
         Topic(
             "deadletter",

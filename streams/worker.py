@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable
 
+from detectors.control import Register
 from streams import topics
 from streams.build import build_engine, build_limits, build_pool_engine, build_pool_limits
 from streams.codecs import REASONS
@@ -127,7 +128,11 @@ async def _run(
             raise TopicsError(wrong)
         async with contextlib.AsyncExitStack() as stack:
             if "detect" in roles and not stop.is_set():
-                await stack.enter_async_context(_detect(settings, key, metrics, health, failed))
+                decided = await stack.enter_async_context(_control(settings, metrics, health, failed, stop))
+                if (
+                    not stop.is_set()
+                ):  # or not all decisions are known, and alerts could be raised in spite of them
+                    await stack.enter_async_context(_detect(settings, key, decided, metrics, health, failed))
             if "ingest" in roles and not stop.is_set():
                 await stack.enter_async_context(_ingest(settings, key, metrics, health, failed))
             watch = asyncio.create_task(_watch(stop, stopping))
@@ -170,8 +175,43 @@ async def _ingest(
 
 
 @contextlib.asynccontextmanager
+async def _control(
+    settings: Settings, metrics: Metrics, health: Health, failed: _Failed, ending: threading.Event
+) -> AsyncIterator[Register]:
+    """What people decided: all there is when it is entered, and from then on as it comes."""
+    from streams.control_topic import Following
+
+    register = Register()
+    following = Following(
+        settings.kafka.client(), topic=settings.topics.control, register=register, metrics=metrics
+    )
+    stop = threading.Event()
+
+    def body() -> None:
+        try:
+            following.follow(stop, lambda: health.beat("control"))
+        except BaseException as error:  # noqa: BLE001 - handed to the worker, which exits with it
+            metrics.crashes.labels(reason="failure").inc()
+            _log.error("following the control topic stops: %s", error)
+            failed(error)
+
+    thread = threading.Thread(target=body, name="control")
+    try:
+        await asyncio.to_thread(following.load, ending)
+        health.watch("control")
+        thread.start()
+        yield register
+    finally:
+        stop.set()
+        if thread.ident is not None:
+            await asyncio.to_thread(thread.join)
+        health.unwatch("control")
+        following.close()
+
+
+@contextlib.asynccontextmanager
 async def _detect(
-    settings: Settings, key: bytes, metrics: Metrics, health: Health, failed: _Failed
+    settings: Settings, key: bytes, decided: Register, metrics: Metrics, health: Health, failed: _Failed
 ) -> AsyncIterator[None]:
     # Imported here, so that an ingest worker never loads Faust.
     from streams.agents import Detect, Stage
@@ -188,14 +228,14 @@ async def _detect(
             settings.topics.observations,
             settings.topics.state,
             f"{settings.app_id}-detect",
-            build_engine(settings, key),
+            build_engine(settings, key, decided),
             build_limits(settings),
             metrics.accounts,
             metrics.buffered_rows,
             metrics.observations_applied,
         )
     ]
-    pool_engine = build_pool_engine(settings, key)
+    pool_engine = build_pool_engine(settings, key, decided)
     if pool_engine is not None:
         stages.append(
             Stage(

@@ -20,7 +20,7 @@ ORDER = (
     {"detectors.calibration"},
     {"detectors.fitting", "detectors.evidence", "detectors.learning"},
     {"detectors.policy"},
-    {"detectors.engine", "detectors.campaign"},
+    {"detectors.engine", "detectors.campaign", "detectors.control"},
     {"detectors.checks"},
 )
 OUTSIDE = {"msgspec", "numpy", "river", "xxhash", "zstandard"}

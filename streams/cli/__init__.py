@@ -23,7 +23,20 @@ from streams.logs import LogFormat, LogLevel
 
 NAME = "extraction-detector"
 
-COMMANDS = ("demo", "worker", "topics", "check", "simulate", "replay", "evaluate", "version")
+COMMANDS = (
+    "demo",
+    "worker",
+    "topics",
+    "check",
+    "simulate",
+    "replay",
+    "evaluate",
+    "label",
+    "allow",
+    "suppress",
+    "ban",
+    "version",
+)
 """Subcommands in the order in which help lists them; each is `streams.cli.<name>.<name>`."""
 
 _HELP = f"""Detect model extraction in a stream of language-model requests.
@@ -37,6 +50,7 @@ Examples:
   {NAME} topics create                   make the topics it needs
   {NAME} worker --config detector.toml   run it
   {NAME} replay events.jsonl.gz          what would have been raised
+  {NAME} allow acct_1 --for 7d --reason "load test"
 
 Configuration is one TOML file, with environment variables (EXTRACTION_...) over it; see
 docs/configuration.md. Exit codes: 0 done, 1 the thing asked about is wrong, 2 bad usage or

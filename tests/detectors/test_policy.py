@@ -124,6 +124,25 @@ def test_allowed_accounts_raise_nothing_and_leave_no_memory():
     assert policy.decide(finding(), memory) is None
     assert memory.snapshot() == b""
     assert policy.decide(finding(account="b"), memory) is not None
+    assert policy.silenced == {"allow": 1}
+
+
+def test_what_people_decided_silences_by_event_time_and_leaves_no_memory():
+    class Decided:
+        def silences(self, account_id, alert_kind, at_ms):
+            return (
+                "suppress" if (account_id, alert_kind) == ("a", "parameter_probing") and at_ms < 5 else None
+            )
+
+    policy, memory = Policy(DetectionSettings(), "v", "c", Decided()), Memory()
+    assert policy.decide(finding(at_ms=4), memory) is None
+    assert memory.snapshot() == b""
+    assert policy.decide(finding(account="b", at_ms=4), Memory()) is not None
+    assert policy.decide(finding(reading("elicitation", 4.0), at_ms=4), Memory()) is not None
+    heard = policy.decide(finding(at_ms=5), memory)
+    assert heard == Policy(DetectionSettings(), "v", "c").decide(finding(at_ms=5), Memory()), "as if never so"
+    assert policy.decide(finding(at_ms=4), memory) is None
+    assert policy.silenced == {"suppress": 1}, "what would be quiet anyway is not counted"
 
 
 def test_an_id_says_what_made_the_alert(policy):

@@ -73,7 +73,7 @@ def test_an_account_alone_is_no_pool():
 @pytest.mark.parametrize(("guilty", "bystanders", "alerted"), [(1, 6, False), (3, 0, False), (6, 0, True)])
 def test_bystanders_are_not_named_for_what_one_account_does(guilty, bystanders, alerted):
     one = engine()
-    quiet = [list(checks.ordinary(seed, 3)) for seed in range(bystanders)]
+    quiet = [list(checks.ordinary(seed, 1)) for seed in range(bystanders)]
     stream = [*harvest(200, guilty)]
     stream += [of("payment:1", f"by-{who}", seen) for who, seen_of in enumerate(quiet) for seen in seen_of]
     stream.sort(key=lambda seen: (seen.order_ms, seen.event_id))

@@ -1,5 +1,6 @@
 """A detection engine that alerts by counting, for tests of what is around the engine."""
 
+from collections import Counter
 from types import SimpleNamespace
 
 from detectors.alerts import Alert, Evidence, Subject
@@ -25,6 +26,9 @@ def alert_of(account_id, event_ids, *, count, time="2026-03-01T00:00:00.000Z", t
 
 class Third:
     """An alert at every third event of an account."""
+
+    def __init__(self):
+        self.silenced = Counter()
 
     def fresh(self, account_id):
         return SimpleNamespace(id=account_id, last_ms=0, events=[])

@@ -111,6 +111,79 @@ def test_of_a_damaged_file_what_could_be_read_is_reported(counting, tmp_path):
     assert "Traceback" not in result.output
 
 
+def decision(kind="allow", account="grader-000", time="2026-02-01T00:00:00Z", **more):
+    fixed = {"schema": "extraction.control/1", "owner": "ada", "reason": "an evaluation of ours"}
+    subject = {"type": "account", "id": account}
+    return {
+        **fixed,
+        "kind": kind,
+        "subject": subject,
+        "time": time,
+        "expires": "2026-05-01T00:00:00Z",
+        **more,
+    }
+
+
+@pytest.fixture
+def decided(tmp_path):
+    """Writes decisions to a file."""
+
+    def write(*records):
+        path = tmp_path / "control.jsonl"
+        path.write_text("".join(json.dumps(record) + "\n" for record in records))
+        return path
+
+    return write
+
+
+def found(result):
+    assert result.exit_code == 0, result.output
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def test_decisions_silence_alerts_while_they_hold_and_change_no_other(events, decided):
+    plain = found(run("replay", events))
+    kinds = {alert["kind"] for alert in plain if alert["subject"]["id"] == "grader-001"}
+    assert {"grader-000", "grader-001"} <= {alert["subject"]["id"] for alert in plain}
+    control = decided(
+        decision(),
+        *(decision("suppress", "grader-001", alert_kind=kind) for kind in sorted(kinds)),
+        decision("label", "person-002", label="extraction"),
+    )
+    result = run("replay", events, "--control", control)
+    rest = [alert for alert in plain if not alert["subject"]["id"].startswith("grader")]
+    assert found(result) == rest
+    assert re.search(r"silenced \(allow \d+, suppress \d+\)", result.stderr)
+
+
+@pytest.mark.parametrize(
+    ("records", "why"),
+    [
+        ([], "an empty file"),
+        ([decision(expires="2026-02-02T00:00:00Z")], "it has expired"),
+        ([decision(time="2026-04-01T00:00:00Z")], "it is not yet made"),
+        (
+            [decision(time="2026-02-02T00:00:00Z", expires="2026-02-02T00:00:00Z"), decision()],
+            "it was lifted",
+        ),
+        ([decision("suppress", alert_kind="benchmark_sweep")], "it is about another kind"),
+    ],
+)
+def test_decisions_that_do_not_hold_silence_nothing(events, decided, records, why):
+    result = run("replay", events, "--control", decided(*records))
+    assert found(result) == found(run("replay", events)), why
+    assert "silenced" not in result.stderr
+
+
+def test_a_file_of_decisions_that_cannot_be_read_is_1_and_names_the_line(events, decided, tmp_path):
+    broken = decision(expires="2026-02-02T00:00:00")
+    result = run("replay", events, "--control", decided(decision(), broken))
+    assert result.exit_code == 1
+    assert "control.jsonl:2: control record: `expires` must have an offset" in result.stderr
+    assert result.stdout == ""
+    assert run("replay", events, "--control", tmp_path / "absent.jsonl").exit_code == 1
+
+
 @pytest.mark.parametrize(
     ("name", "says"),
     [("absent.jsonl", "No such file"), ("events.csv", "unknown ending"), ("dir.jsonl", "Is a directory")],
