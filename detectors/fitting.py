@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -161,6 +161,7 @@ def fit(
     version: str,
     provenance: Provenance,
     purposes: PurposeModel = NO_PURPOSES,
+    base: Profile | None = None,
 ) -> Profile:
     """The profile of reference accounts: a function of its arguments alone.
 
@@ -184,19 +185,24 @@ def fit(
         What the accounts were made of.
     purposes : PurposeModel, optional
         With which texts will be read.
+    base : Profile, optional
+        Gives the tables of looks that fewer than 20 accounts reach. The evidence that accounts ever reach is
+        then no less than the base's, because nobody here was seen to use a whole window.
 
     Raises
     ------
     ConfigError
         Too few accounts at a look.
     """
-    scores = _array(reference)
+    scores = _array(reference, base)
+    borrowed = () if base is None else tuple(np.flatnonzero(_reached(scores).sum(axis=0) < _FEWEST).tolist())
     groups = np.array([trajectory.group for trajectory in reference])
-    tables = _tables(scores)
+    tables = _tables(scores, borrowed, base)
     surprises = np.full(scores.shape, np.nan)
     for group in sorted(set(groups.tolist())):
         member = groups == group
-        others = _tables(scores[~member]) if _enough(scores[~member]) else tables
+        rest = scores[~member]
+        others = _tables(rest, borrowed, base) if _enough(rest, borrowed) else tables
         for account in np.flatnonzero(member):
             surprises[account] = _surprises(others, scores[account])
     tails = _tails(surprises)
@@ -217,19 +223,24 @@ def fit(
             entry.spec.id: DetectorTables(entry.spec.version, looks, tail)
             for entry, looks, tail in zip(ENTRIES, tables, tails, strict=True)
         },
-        ever=_ever(evidence),
+        ever=_ever(evidence) if base is None or not borrowed else _larger(_ever(evidence), base.ever),
         provenance=provenance,
     )
 
 
-def _array(reference: Sequence[Trajectory]) -> Any:
+def _larger(one: EverTable, other: EverTable) -> EverTable:
+    evidence = tuple(map(max, one.evidence, other.evidence))
+    return EverTable(one.accounts, evidence, max(one.scale, other.scale))
+
+
+def _array(reference: Sequence[Trajectory], base: Profile | None) -> Any:
     """Scores, shape (accounts, looks, detectors); NaN where not reached or abstained."""
     scores = np.full((len(reference), len(LOOKS), len(ENTRIES)), np.nan)
     for account, trajectory in enumerate(reference):
         for look, row in enumerate(trajectory.scores):
             scores[account, look] = [np.nan if score is None else score for score in row]
     require(
-        _enough(scores),
+        base is not None or _enough(scores),
         f"fit: at least {_FEWEST} accounts must reach the look at {LOOKS[-1]} exchanges",
     )
     return scores
@@ -239,14 +250,23 @@ def _reached(scores: Any) -> Any:
     return ~np.isnan(scores).all(axis=2)
 
 
-def _enough(scores: Any) -> bool:
-    return len(scores) > 0 and int(_reached(scores).sum(axis=0).min()) >= _FEWEST
+def _enough(scores: Any, but: Collection[int] = ()) -> bool:
+    """Whether enough accounts reach every look but some."""
+    own = [look for look in range(len(LOOKS)) if look not in but]
+    return len(scores) > 0 and bool(own) and int(_reached(scores)[:, own].sum(axis=0).min()) >= _FEWEST
 
 
-def _tables(scores: Any) -> list[tuple[Table, ...]]:
-    """Tables by detector (registry order) and look."""
+def _tables(
+    scores: Any, borrowed: Collection[int] = (), base: Profile | None = None
+) -> list[tuple[Table, ...]]:
+    """Tables by detector (registry order) and look; those of some looks are the base's."""
     return [
-        tuple(_table(entry.spec, scores[:, look, column]) for look in range(len(LOOKS)))
+        tuple(
+            base.detectors[entry.spec.id].looks[look]
+            if base is not None and look in borrowed
+            else _table(entry.spec, scores[:, look, column])
+            for look in range(len(LOOKS))
+        )
         for column, entry in enumerate(ENTRIES)
     ]
 

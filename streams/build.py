@@ -16,14 +16,14 @@ from streams.shard import Limits
 
 def build_engine(settings: Settings, key: bytes, decided: Decisions | None = None) -> Engine:
     """The detection engine that `settings` describe, and what people decided about accounts."""
-    return Engine(_detection(settings, key), _profile(settings), decided)
+    return Engine(_detection(settings, key), load_profile(settings), decided)
 
 
 def build_pool_engine(settings: Settings, key: bytes, decided: Decisions | None = None) -> PoolEngine | None:
     """The engine for accounts that share a link; None where no link is to be looked at."""
     if not settings.campaigns.links:
         return None
-    return PoolEngine(_detection(settings, key), _profile(settings), decided)
+    return PoolEngine(_detection(settings, key), load_profile(settings), decided)
 
 
 def _detection(settings: Settings, key: bytes) -> DetectionSettings:
@@ -41,7 +41,7 @@ def _detection(settings: Settings, key: bytes) -> DetectionSettings:
 def build_intake(settings: Settings, key: bytes) -> Intake:
     """The intake that `settings` describe, with hashes keyed by `key`."""
     return Intake(
-        Observer(key, text_chars=settings.ingest.text_chars, purposes=_profile(settings).purposes),
+        Observer(key, text_chars=settings.ingest.text_chars, purposes=load_profile(settings).purposes),
         EventLimits(max_bytes=settings.ingest.max_event_bytes, max_messages=settings.ingest.max_messages),
         lateness_ms=settings.ordering.lateness_ms,
         earliest_ms=int(settings.events.earliest.timestamp() * 1000),
@@ -49,7 +49,8 @@ def build_intake(settings: Settings, key: bytes) -> Intake:
     )
 
 
-def _profile(settings: Settings) -> Profile:
+def load_profile(settings: Settings) -> Profile:
+    """The reference population that `settings` name, or the one that ships."""
     path = settings.detection.profile
     return Profile.load(path) if path else Profile.load_default()
 

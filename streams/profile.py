@@ -3,7 +3,7 @@
 Most of it is traffic of the built-in generator; the rest has prompts of public data sets under
 licences that allow it, paced and dressed like the first. Only numbers get into a profile. Data sets
 that are not listed here are left for measuring it. A provider does better with a profile of its own
-ordinary accounts: see `detectors.fitting.fit`.
+ordinary accounts: see `streams.fitting`.
 """
 
 import dataclasses

@@ -31,6 +31,7 @@ COMMANDS = (
     "simulate",
     "replay",
     "evaluate",
+    "fit",
     "label",
     "allow",
     "suppress",
