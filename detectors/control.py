@@ -10,6 +10,7 @@ import msgspec
 from detectors.errors import ConfigError
 from detectors.policy import KINDS
 
+_EVER_MS = 1 << 62
 _MOST_TEXT = 1024
 _NO_TEXT = "control record: its texts must be valid Unicode"
 SILENCING = ("allow", "suppress")
@@ -221,6 +222,13 @@ class Register:
         """What the account was last found to be."""
         data = self._in_force(_key("label", account_id), at_ms)
         return None if data is None else _decoder.decode(data).label
+
+    def found_extracting(self, account_id: str) -> bool:
+        """Whether the account was at last labelled extraction, or stopped; for what learns from accounts."""
+        label = self.label(account_id, _EVER_MS)
+        if label is not None:
+            return label == "extraction"
+        return self._in_force(_key("ban", account_id), _EVER_MS) is not None
 
     def _in_force(self, key: str, at_ms: int) -> bytes | None:
         held = self._held.get(key, ())

@@ -24,6 +24,8 @@ __all__ = ["Account", "DetectionSettings", "Engine"]
 
 STATE_VERSION = 2
 _REPEATS = 32  # event ids remembered: what a client or a bus sends again comes soon after the first
+_REFERENCE_LOOK = LOOKS.index(64)
+_UNUSUAL = 0.1
 _TELLING = FLAG_LOGPROBS | FLAG_LOGIT_BIAS
 _LOOK_AT = {count: look for look, count in enumerate(LOOKS)}
 MOST_MS = 1 << 62
@@ -101,6 +103,8 @@ class Engine:
         """Over everything that moves scores or alerts but the allow-list, which only silences."""
         self.skipped: Counter[str] = Counter()
         """Observations that were not applied, by reason."""
+        self.reference: Counter[str] = Counter()
+        """How well the reference fits: accounts seen at 64 exchanges, and those as unusual as one in ten."""
         self._policy = Policy(settings, self.version, self.config_hash, decided)
 
     @property
@@ -177,6 +181,9 @@ class Engine:
 
     def _look(self, account: Account, look: int, seen: Observation) -> Alert | None:
         share, readings = self.assess(account, look)
+        if look == _REFERENCE_LOOK:
+            self.reference["accounts"] += 1
+            self.reference["unusual"] += share <= _UNUSUAL
         if share > self._settings.budget:
             return None
         by_id = {detector.spec.id: detector for detector in account.detectors}
@@ -294,6 +301,7 @@ class Engine:
 def _config_hash(settings: DetectionSettings, profile: Profile) -> str:
     parts = [
         settings.budget,
+        settings.paging,
         settings.window_events,
         settings.quiet_period_ms,
         settings.account_ttl_ms,

@@ -3,6 +3,7 @@
 import dataclasses
 import datetime as dt
 import hashlib
+import math
 import struct
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -51,6 +52,9 @@ class DetectionSettings:
     ----------
     budget : float
         Share of ordinary accounts that may be flagged within a window. In [1e-6, 0.5].
+    page_budget : float or None
+        Share of ordinary accounts that may raise an alert of high or critical severity. At most `budget`,
+        at least 1e-6; None takes a hundredth of it.
     window_events : int
         Exchanges after which an account's statistics start afresh, so that an old account's history
         does not hide a new campaign. In [8, 1024]: the reference goes no further.
@@ -71,6 +75,7 @@ class DetectionSettings:
     """
 
     budget: float = 0.001
+    page_budget: float | None = None
     window_events: int = LOOKS[-1]
     quiet_period_ms: int = 24 * 3_600_000
     account_ttl_ms: int = 30 * 86_400_000
@@ -83,6 +88,11 @@ class DetectionSettings:
             for name, holds, wanted in (
                 ("budget", SMALLEST_P <= self.budget <= 0.5, f"in [{SMALLEST_P:g}, 0.5]"),
                 (
+                    "page_budget",
+                    self.page_budget is None or SMALLEST_P <= self.page_budget <= self.budget,
+                    f"in [{SMALLEST_P:g}, budget]",
+                ),
+                (
                     "window_events",
                     LOOKS[0] <= self.window_events <= LOOKS[-1],
                     f"in [{LOOKS[0]}, {LOOKS[-1]}]",
@@ -94,6 +104,11 @@ class DetectionSettings:
         ]
         if problems:
             raise ConfigError("; ".join(problems))
+
+    @property
+    def paging(self) -> float:
+        """Share of ordinary accounts that may page somebody."""
+        return self.budget / 100.0 if self.page_budget is None else self.page_budget
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -225,7 +240,7 @@ class Policy:
         kind = kind_of(finding.readings)
         if kind is None:
             return None
-        severity = severity_of(finding.share, settings.budget, finding.events)
+        severity = severity_of(finding.share, settings.budget, settings.paging, finding.events)
         at_ms = finding.seen.order_ms
         if not finding.grown and memory.quiet(kind, severity, at_ms, settings.quiet_period_ms):
             return None
@@ -295,9 +310,12 @@ def kind_of(readings: Sequence[Reading]) -> str | None:
     return named.spec.high if named.high or named.spec.low is None else named.spec.low
 
 
-def severity_of(share: float, budget: float, events: int) -> str:
-    """A step for each factor of ten below the budget; held back while little has been spent or seen."""
-    step = sum(share <= budget / factor for factor in (10.0, 100.0, 1000.0))
+def severity_of(share: float, budget: float, paging: float, events: int) -> str:
+    """High within the budget for pages, critical within a tenth of it, medium half-way in powers of ten.
+
+    Held back while little has been spent or seen.
+    """
+    step = sum(share <= limit for limit in (math.sqrt(budget * paging), paging, paging / 10.0))
     if events < _FEW:
         step = min(step, 1)
     elif events < _SOME:

@@ -139,6 +139,7 @@ class Detect:
         self._flush_at = 0.0
         self._engine_counted: dict[str, int] = {}
         self._silenced_counted: dict[str, int] = {}
+        self._reference_counted: dict[str, int] = {}
         self._pool = ThreadPoolExecutor(max_workers=4, thread_name_prefix=f"{stage.name}-state")
         self.failure: BaseException | None = None
         self.ending = False
@@ -403,6 +404,14 @@ class Detect:
         for reason, count in self._stage.engine.silenced.items():
             metrics.silenced.labels(reason=reason).inc(count - self._silenced_counted.get(reason, 0))
             self._silenced_counted[reason] = count
+        reference = dict(self._stage.engine.reference)
+        for counter, name in (
+            (metrics.reference_accounts, "accounts"),
+            (metrics.reference_unusual, "unusual"),
+        ):
+            grown = reference.get(name, 0) - self._reference_counted.get(name, 0)
+            counter.labels(stage=self._stage.name).inc(grown)
+        self._reference_counted = reference
         lags = [lag for part in parts if (lag := self._unread(part)) is not None]
         self._behind = sum(lags)
         metrics.set_lag(self._stage.name, lags)

@@ -30,6 +30,7 @@ def _detection(settings: Settings, key: bytes) -> DetectionSettings:
     detection = settings.detection
     return DetectionSettings(
         budget=detection.budget,
+        page_budget=detection.page_budget,
         window_events=detection.window_events,
         quiet_period_ms=int(detection.quiet_period_h * 3_600_000),
         account_ttl_ms=int(detection.account_ttl_days * 86_400_000),

@@ -157,6 +157,19 @@ class Metrics:
             ["kind", "severity"],
             registry=registry,
         )
+        self.reference_accounts = Counter(
+            "extraction_reference_accounts_total",
+            "Accounts, and groups of them, compared with the reference after 64 exchanges.",
+            ["stage"],
+            registry=registry,
+        )
+        self.reference_unusual = Counter(
+            "extraction_reference_unusual_accounts_total",
+            "Of those, how many were as unusual as one ordinary account in ten ever is. More than a tenth of "
+            "them for days, without an attack, means that the reference no longer fits: run fit.",
+            ["stage"],
+            registry=registry,
+        )
         self.silenced = Counter(
             "extraction_alerts_silenced_total",
             "Alerts that were not raised because people had decided so. No quiet period follows, so one "
@@ -290,6 +303,9 @@ class Metrics:
         self.skipped = _Skipped(self, skip_reasons)
         for reason in dead_letter_reasons:
             self.dead_letters.labels(reason=reason)
+        for stage in STAGES[1:]:
+            self.reference_accounts.labels(stage=stage)
+            self.reference_unusual.labels(stage=stage)
         for reason in SILENCED_REASONS:
             self.silenced.labels(reason=reason)
         for kind in CONTROL_KINDS:

@@ -228,6 +228,10 @@ class DetectionSettings(_Section):
     budget: float = Field(default=0.001, gt=0, le=0.5)
     """Share of ordinary accounts that may ever be flagged; lower is stricter. Share."""
 
+    page_budget: float | None = Field(default=None, ge=1e-6, le=0.5)
+    """Share of ordinary accounts that may ever raise an alert of high or critical severity, which is what
+    should page somebody. At most the budget; by default a hundredth of it. Share."""
+
     window_events: int = Field(default=1024, ge=8, le=1024)
     """Exchanges after which an account's statistics start afresh; the reference goes no further. Count."""
 
@@ -450,6 +454,16 @@ def contradictions(settings: Settings) -> Iterator[tuple[tuple[str, ...], Proble
                 f"{settings.heartbeat_s:g} is more than a third of session_timeout_s = "
                 f"{settings.session_timeout_s:g}: two lost heartbeats would cost the partitions",
                 f"Set it to at most {settings.session_timeout_s / 3:.3g}",
+            ),
+        )
+    detection = settings.detection
+    if detection.page_budget is not None and detection.page_budget > detection.budget:
+        yield (
+            ("detection.page_budget", "detection.budget"),
+            Problem(
+                "detection.page_budget",
+                f"{detection.page_budget:g} is more than detection.budget = {detection.budget:g}",
+                "Set it to at most the budget",
             ),
         )
     seen: dict[str, str] = {}

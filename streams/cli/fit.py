@@ -14,6 +14,12 @@ def fit(
     labels: Annotated[
         Path | None, typer.Option(help="CSV: account_id,label,kind,campaign; extraction is left out.")
     ] = None,
+    control: Annotated[
+        Path | None,
+        typer.Option(
+            dir_okay=False, help="Decisions: accounts labelled extraction, or banned, are left out."
+        ),
+    ] = None,
     name: Annotated[str, typer.Option(help="Version of the profile, named on every alert.")] = "own-1",
     config: Config = None,
 ) -> None:
@@ -29,6 +35,7 @@ def fit(
     """
     from streams import evaluation
     from streams.build import build_intake, load_profile
+    from streams.control import read_control
     from streams.fitting import fit_own, read_accounts
     from streams.replay import read_records
     from streams.settings import load_settings
@@ -37,15 +44,20 @@ def fit(
     if not out.parent.is_dir():
         raise typer.BadParameter(f"{out.parent} is not a directory", param_hint="--out")
     known = {} if labels is None else evaluation.read_labels(labels)
+    left_out = {account for account, label in known.items() if label.label == "extraction"}
+    decided = None if control is None else read_control(control)
     intake = build_intake(settings, settings.secret_key(development=True))
     records = read_records(sorted(sources), max_bytes=settings.ingest.max_event_bytes)
     budget = settings.detection.budget
+    accounts = read_accounts(intake, records)
+    if decided is not None:
+        left_out |= {account for account in accounts if decided.found_extracting(account)}
     found = fit_own(
-        read_accounts(intake, records),
+        accounts,
         load_profile(settings),
         name=name,
         budget=budget,
-        not_ordinary=[account for account, label in known.items() if label.label == "extraction"],
+        not_ordinary=left_out,
     )
     out.write_bytes(found.profile.encode())
     typer.echo(f"{'after 128 exchanges':20}{'median':>10}{'before':>10}{'99 %':>10}{'before':>10}")

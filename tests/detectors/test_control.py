@@ -259,3 +259,18 @@ def test_a_full_register_refuses_and_still_answers():
     made.forget_before(HOUR)
     made.apply(record(account="c"))
     assert made.silences("c", "high_entropy", 0) == "allow"
+
+
+@pytest.mark.parametrize(
+    ("records", "found"),
+    [
+        ([], False),
+        ([record("ban", expires=None)], True),
+        ([record("label", label="extraction", expires=None)], True),
+        ([record("label", label="ordinary", expires=None), record("ban", expires=None)], False),
+        ([record("label", label="extraction", expires=None, account="b")], False),
+        ([record()], False),
+    ],
+)
+def test_what_learns_from_accounts_leaves_out_those_found_extracting(records, found):
+    assert register(*records).found_extracting("a") == found

@@ -188,3 +188,17 @@ def test_wrong_settings_are_all_named_at_once():
 def test_ordinary_accounts_rarely_alert(engine):
     flagged = sum(bool(run(engine, list(checks.ordinary(seed, 200)))[1]) for seed in range(40))
     assert flagged <= 2
+
+
+def test_how_well_the_reference_fits_is_counted_once_per_account_and_window():
+    one = Engine(DetectionSettings(), PROFILE)
+    for seed in range(6):
+        account = one.fresh(f"a{seed}")
+        for seen in checks.ordinary(seed, 100):
+            one.apply(account, seen, "bus")
+    assert one.reference["accounts"] == 6
+    assert 0 <= one.reference["unusual"] <= 6
+    short = one.fresh("short")
+    for seen in checks.ordinary(9, 63):
+        one.apply(short, seen, "bus")
+    assert one.reference["accounts"] == 6

@@ -7,7 +7,7 @@ import pytest
 from detectors.alerts import Subject
 from detectors.base import Spec
 from detectors.calibration import Reading
-from detectors.errors import StateError
+from detectors.errors import ConfigError, StateError
 from detectors.evidence import Trail
 from detectors.observation import Observation
 from detectors.policy import (
@@ -97,7 +97,7 @@ def test_every_kind_a_detector_can_name_is_known():
     ],
 )
 def test_severity(share, events, severity):
-    assert severity_of(share, 1e-3, events) == severity
+    assert severity_of(share, 1e-3, 1e-5, events) == severity
 
 
 def test_nothing_above_the_budget(policy):
@@ -209,3 +209,18 @@ def test_times(time_ms, text):
 def test_specs_cannot_be_changed():
     with pytest.raises(dataclasses.FrozenInstanceError):
         Spec.__setattr__(SPECS["probing"], "cap", 1.0)
+
+
+@pytest.mark.parametrize(
+    ("share", "severity"),
+    [(1e-3, "low"), (4e-4, "low"), (3e-4, "medium"), (1e-4, "high"), (2e-5, "high"), (1e-5, "critical")],
+)
+def test_a_page_budget_says_what_is_high(share, severity):
+    settings = DetectionSettings(page_budget=1e-4)
+    assert severity_of(share, settings.budget, settings.paging, 500) == severity
+
+
+@pytest.mark.parametrize("page_budget", [0.002, 1e-7, 0.0, float("nan")])
+def test_a_page_budget_lies_within_the_budget(page_budget):
+    with pytest.raises(ConfigError, match="page_budget"):
+        DetectionSettings(page_budget=page_budget)
