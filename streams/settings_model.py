@@ -260,7 +260,7 @@ class CampaignSettings(_Section):
 
     links: Annotated[tuple[Link, ...], BeforeValidator(_comma_separated)] = ()
     """What may tie accounts together; exchanges are also counted for every account group that shares one.
-    Each link costs about as much as the accounts themselves. Empty: groups are not looked for."""
+    See docs/campaigns.md for what it costs. Empty: groups are not looked for."""
 
     max_pools: int = Field(default=200_000, ge=100, le=100_000_000)
     """Groups kept per partition; beyond it those silent longest are dropped. Count."""
