@@ -175,3 +175,20 @@ def test_pools_and_accounts_of_one_configuration_carry_its_hash():
     from detectors.engine import Engine
 
     assert engine().config_hash == Engine(DetectionSettings(budget=0.02), PROFILE).config_hash
+
+
+def test_accounts_that_people_allow_take_no_part_while_it_holds():
+    class Decided:
+        def silences(self, account_id, alert_kind, at_ms):
+            return "allow" if account_id.startswith("acct-") and at_ms < until else None
+
+    stream = list(harvest(300, 60))
+    until = stream[-1].order_ms + 1
+    forever = PoolEngine(DetectionSettings(budget=0.02), PROFILE, Decided())
+    pool, alerts = alerts_of(forever, stream)
+    assert not alerts
+    assert not pool.admitted
+    until = stream[100].order_ms
+    pool, alerts = alerts_of(forever, stream)
+    assert alerts, "what comes after it has expired counts"
+    assert pool.total < 220
