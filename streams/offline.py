@@ -113,6 +113,7 @@ class OfflinePipeline:
             self._sent[shard] += 1
             for alert, _ in shard.receive(self._sent[shard] - 1, decode_batch(value)):
                 yield alert
+            shard.rest()
 
     def finish(self) -> list[Alert]:
         """The input has ended: apply what still waits; returns the alerts raised."""

@@ -253,6 +253,13 @@ class Shard:
         )
         return Checkpoint(_encode_position(position), records, self._done)
 
+    def rest(self) -> None:
+        """Turn accounts beyond `live_accounts` into bytes: for a shard whose state nobody saves."""
+        if len(self._live) > self._limits.live_accounts:
+            self._rest({})
+            self._dirty.clear()
+            self._dropped.clear()
+
     def restore(self, position: bytes | None, records: dict[str, bytes]) -> None:
         """Start from saved state.
 

@@ -192,7 +192,8 @@ def test_accounts_silent_for_too_long_are_dropped():
     assert shard.skipped["account_expired"] >= 1
 
 
-def test_resting_accounts_come_back_as_they_were():
+@pytest.mark.parametrize("saved", [True, False])
+def test_resting_accounts_come_back_as_they_were(saved):
     names = [f"account-{number}" for number in range(50)]
     source = Source(0, [(name, at) for at in range(4) for name in names], 0)
     plain = Shard(TallyEngine(), ENDLESS)
@@ -201,7 +202,11 @@ def test_resting_accounts_come_back_as_they_were():
         for at in range(0, len(source.events), 20):
             picked = [(source, offset) for offset in range(at, at + 20)]
             shard.receive(at, batch(picked, heard_of([source], {0: at + 20}), 1))
-            shard.checkpoint()
+            if saved:
+                shard.checkpoint()
+            else:
+                shard.rest()
+                assert shard is plain or len(shard._live) <= 5
         shard.finish()
     assert {n: plain.account(n) for n in names} == {n: resting.account(n) for n in names}
 
