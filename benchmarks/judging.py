@@ -125,8 +125,10 @@ class Reader:
 
     def observations(self, account: Account, fold: int, blank: str = "") -> list[Observation]:
         """An account of a group of sources, read with what was learned without it, and without one kind."""
-        kinds = self.models[fold].kinds
-        return _with(account, self._read[fold, -1], kinds.index(blank) if blank in kinds else None)
+        kinds = [kind.partition("/")[0] for kind in self.models[fold].kinds]
+        return _with(
+            account, self._read[fold, -1], [at for at, kind in enumerate(kinds) if blank and kind == blank]
+        )
 
     def _unit(self, account: Account) -> str:
         """The chunk of templates that an account's prompts are of, else its source."""
@@ -194,14 +196,14 @@ def profile_of(fold: Fold, *, purposes: PurposeModel = NO_PURPOSES) -> Profile:
 _UNKNOWN = (UNKNOWN + 256).to_bytes(1, "little")
 
 
-def _with(account: Account, purposes: Sequence[bytes], blank: int | None = None) -> list[Observation]:
-    """The account's observations with what its texts look like they are for, one kind taken away."""
+def _with(account: Account, purposes: Sequence[bytes], blank: Sequence[int] = ()) -> list[Observation]:
+    """The account's observations with what its texts look like they are for, some kinds taken away."""
 
     def value(number: int) -> bytes:
         found = purposes[number]
-        if blank is None or found == _UNKNOWN * PURPOSES:
+        if not blank or found == _UNKNOWN * PURPOSES:
             return found
-        return found[:blank] + _UNKNOWN + found[blank + 1 :]
+        return bytes(_UNKNOWN[0] if at in blank else one for at, one in enumerate(found))
 
     return [
         seen._replace(purpose=value(number))

@@ -14,7 +14,7 @@ def main() -> None:
     parser.add_argument(
         "--prompts", type=Path, help="folder with prompt files; without, built-in traffic alone"
     )
-    parser.add_argument("--name", default="default-4", help="version of the profile, named on every alert")
+    parser.add_argument("--name", default="default-5", help="version of the profile, named on every alert")
     parser.add_argument("--out", type=Path, default=SHIPPED)
     options = parser.parse_args()
     profile = build_profile(options.prompts, version=options.name)

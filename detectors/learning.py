@@ -1,8 +1,11 @@
 """Learns what prompts are for: labelled prompts in, weights out, a pure function of them.
 
 One logistic regression per kind of query set and view of the text, the kind against ordinary
-prompts, every source counting the same whatever its size. Per kind rather than for all together:
-what ordinary work one kind resembles says nothing about another.
+prompts, every source counting the same whatever its size; and one more per source of a kind that has
+several. Apart rather than for all together: what ordinary work one kind resembles says nothing about
+another, and a set that resembles none keeps its low limit although its relatives have high ones. A
+source learned by itself counts only if it recognises another source of its kind: else nothing shows that
+the kind was learned and not the source.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -11,8 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import sparse
 
+from detectors.catalog.purpose import log_ratio
 from detectors.errors import require
-from detectors.observe.purpose import BUCKETS, FeatureReader, PurposeModel
+from detectors.observe.purpose import BUCKETS, MOST_KINDS, STEPS, FeatureReader, PurposeModel
 from detectors.observe.words import WordHasher, join
 
 _BATCH = 256
@@ -57,20 +61,27 @@ class Learner:
     Raises
     ------
     ConfigError
-        Prompts of one label are missing.
+        Prompts of one label are missing, or there are more kinds and sources of kinds than a model has
+        room for.
     """
 
     def __init__(self, prompts: Sequence[PromptSet], *, text_chars: int = 8192) -> None:
-        self.kinds = tuple(sorted({one.kind for one in prompts} - {""}))
+        self.kinds = _kinds(prompts)
         require(
             bool(self.kinds) and any(not one.kind for one in prompts),
             "learn: prompts of query sets and ordinary prompts are both needed",
+        )
+        require(
+            len(self.kinds) <= MOST_KINDS,
+            f"learn: {len(self.kinds)} kinds and sources of kinds, but a model has room for {MOST_KINDS}: "
+            "give fewer sources",
         )
         rows = [features(one.texts, text_chars) for one in prompts]
         matrix = sparse.vstack(rows, format="csr")
         self._views = matrix[:, :_HALF].tocsr(), matrix[:, _HALF:].tocsr()
         counts = [len(one.texts) for one in prompts]
         self._set = np.repeat(np.arange(len(prompts)), counts)
+        self._told = np.diff(matrix.indptr) > 0  # texts without a feature teach nothing
         self._prompts = list(prompts)
 
     def learn(self, *, without: Collection[str] = ()) -> PurposeModel:
@@ -84,29 +95,48 @@ class Learner:
         biases, scales, columns = [], [], []
         for kind in self.kinds:
             bias, weights = self._fit(kind, without)
+            if "/" in kind and not self._recognises(kind, bias, weights, without):
+                bias, weights = -_NEVER, np.zeros(BUCKETS)
             scale = max(float(np.abs(weights).max()), 1e-9) / _LARGEST
             biases.append(float(f"{bias:.6g}"))
             scales.append(float(f"{scale:.6g}"))
             columns.append(np.rint(weights / scales[-1]).clip(-_LARGEST, _LARGEST).astype(np.int8))
         return PurposeModel(self.kinds, tuple(biases), tuple(scales), np.stack(columns, axis=1).tobytes())
 
+    def _recognises(self, kind: str, bias: float, weights: Any, without: Collection[str]) -> bool:
+        """Whether a source learned by itself tells another source of its kind from ordinary prompts."""
+        kind, _, source = kind.partition("/")
+        halves = np.split(weights, 2)
+        for at, one in enumerate(self._prompts):
+            if one.kind != kind or one.source == source or one.source in without:
+                continue
+            rows = np.flatnonzero((self._set == at) & self._told)
+            if len(rows):
+                both = zip(self._views, halves, strict=True)
+                log_odds = bias + sum(view[rows] @ half for view, half in both)
+                held = np.clip(log_odds, -_LARGEST / STEPS, _LARGEST / STEPS)  # as a byte holds them
+                if float(np.mean([log_ratio(x) for x in held])) >= _RECOGNISED:
+                    return True
+        return False
+
     def _fit(self, kind: str, without: Collection[str]) -> tuple[float, Any]:
         # Only fitting needs it, and it takes a second to import.
         from sklearn.linear_model import SGDClassifier
 
         weight = np.zeros(len(self._prompts))
-        label = np.array([one.kind == kind for one in self._prompts])
+        kind, _, source = kind.partition("/")
+        label = np.array([one.kind == kind and source in ("", one.source) for one in self._prompts])
+        sizes = np.bincount(self._set[self._told], minlength=len(self._prompts))
         for at, one in enumerate(self._prompts):
-            if one.kind in ("", kind) and one.source not in without and one.texts:
-                share = _TEMPLATE_WEIGHT if one.part else min(1.0, (len(one.texts) / _FULL_WEIGHT) ** 0.5)
-                weight[at] = share / len(one.texts)
-        sizes = np.bincount(self._set, minlength=len(self._prompts))
+            if (not one.kind or label[at]) and one.source not in without and sizes[at]:
+                share = _TEMPLATE_WEIGHT if one.part else min(1.0, (sizes[at] / _FULL_WEIGHT) ** 0.5)
+                weight[at] = share / sizes[at]
         for side in (label, ~label):
             total = (weight[side] * sizes[side]).sum()
             if not total:  # no source is left: what cannot be learned has no evidence
                 return -_NEVER, np.zeros(BUCKETS)
             weight[side] /= total
-        each = weight[self._set]
+        each = weight[self._set] * self._told
         used = np.flatnonzero(each)
         bias, halves = 0.0, []
         for view in self._views:
@@ -125,6 +155,19 @@ class Learner:
 
 
 _NEVER = 6.0
+_RECOGNISED = 2.0  # mean log-likelihood ratio: seven to one
+
+
+def _kinds(prompts: Sequence[PromptSet]) -> tuple[str, ...]:
+    """Kinds by name, then as "kind/source" the sources of kinds that have several of their own."""
+    ordinary = {one.source for one in prompts if not one.kind}
+    sources: dict[str, set[str]] = {}
+    for one in prompts:
+        if one.kind:
+            sources.setdefault(one.kind, set()).add(one.source)
+    # Sources that also bring ordinary prompts are no query sets of their own: word salad made of them.
+    own = {kind: sorted(names - ordinary) for kind, names in sorted(sources.items())}
+    return (*own, *(f"{kind}/{name}" for kind, names in own.items() if len(names) > 1 for name in names))
 
 
 def features(texts: Sequence[str], text_chars: int) -> Any:

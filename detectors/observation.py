@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-ROW_VERSION = 2
+ROW_VERSION = 3
 SKETCH_DIMENSIONS = 64
 VOCABULARY_SAMPLE = 16
 COVERAGE_BUCKETS = 4096
-PURPOSES = 8
+PURPOSES = 24
 
 # Bits of `flags`: which request parameters were set.
 FLAG_LOGPROBS = 1
@@ -48,7 +48,7 @@ ROW = np.dtype(
             f"V{SKETCH_DIMENSIONS}",
         ),  # int8[64], projected words and pairs, unit length times 127
         ("vocabulary", f"V{2 * VOCABULARY_SAMPLE}"),  # uint16[16], consistent sample of word hashes, 0 = none
-        ("purpose", f"V{PURPOSES}"),  # int8[8], log-odds x 20 of each kind of query set, -128 = unknown
+        ("purpose", f"V{PURPOSES}"),  # int8[24], log-odds x 20 of each kind of query set, -128 = unknown
         ("marks", "<u4"),  # elicitation marks, one bit per family, see observe/marks
         ("chars", "<u4"),  # length of the new text, characters
         ("words", "<u4"),  # words read of it

@@ -3,6 +3,7 @@
 import math
 import operator
 import struct
+from collections.abc import Sequence
 
 from detectors.base import Plain, Spec
 from detectors.errors import require
@@ -20,19 +21,39 @@ LEAST = 0.25
 _MOST_TEXTS = 1 << 18  # what the sums have room for; prompts without a hash have no cell that bounds them
 
 
-def _ratio(log_odds: float) -> float:
+def log_ratio(log_odds: float) -> float:
     """Log-likelihood ratio of a prompt: a quarter from query sets against none."""
     return math.log1p(_SHARE * math.expm1(log_odds))
 
 
 _RATIO = tuple(
-    round(_GRAINS * _ratio((one if one < 128 else one - 256) / STEPS)) for one in range(256)
+    round(_GRAINS * log_ratio((one if one < 128 else one - 256) / STEPS)) for one in range(256)
 )  # by the unsigned byte
 _NOT_READ = (UNKNOWN + 256).to_bytes(1, "little") * PURPOSES
 
 
 def _excess(mean: float, limit: float) -> float:
     return (mean - limit) / (limit + _SPREAD)
+
+
+def leaning(purpose: bytes, limits: Sequence[float]) -> int:
+    """How far one prompt is above what ordinary accounts stay below, of the kind where that is most.
+
+    Parameters
+    ----------
+    purpose : bytes
+        Of an observation.
+    limits : sequence of float
+        As of `Purpose`.
+
+    Returns
+    -------
+    int
+        Thousandths of a log-likelihood ratio; 0 for a text that was not read.
+    """
+    if purpose == _NOT_READ or not limits:
+        return 0
+    return max(_RATIO[one] - round(_GRAINS * limit) for one, limit in zip(purpose, limits, strict=False))
 
 
 class Purpose:
@@ -49,7 +70,7 @@ class Purpose:
         Per kind, the mean that ordinary accounts stay below; see `detectors.fitting`. `LEAST` without
         a profile.
     kinds : tuple of str, optional
-        Names of the kinds, for the explanation.
+        Names of the kinds, for the explanation; "kind/source" for a single query set of one.
 
     Notes
     -----
@@ -69,7 +90,7 @@ class Purpose:
     Examples
     --------
     >>> from detectors.observation import Observation
-    >>> read = bytes([60, 0, 0, 0, 0, 0, 0, 0])  # log-odds 3 for the first kind
+    >>> read = bytes([60]) + bytes(23)  # log-odds 3 for the first kind
     >>> purpose = Purpose()
     >>> for number in range(48):
     ...     purpose.learn_one(Observation("a", "e", prompt=number, purpose=read))
@@ -81,7 +102,7 @@ class Purpose:
 
     spec = Spec(
         id="purpose",
-        version=2,
+        version=3,
         high="capability_elicitation",
         reads=("purpose",),
         unit="scaled excess of the mean log-likelihood ratio over what ordinary accounts stay below",
@@ -127,10 +148,13 @@ class Purpose:
         """One sentence with the numbers."""
         means = self.means()
         kind = max(range(len(means)), key=lambda at: _excess(means[at], self._limits[at]))
-        name = self._kinds[kind] if kind < len(self._kinds) else f"number {kind + 1}"
+        name, _, source = (self._kinds[kind] if kind < len(self._kinds) else f"number {kind + 1}").partition(
+            "/"
+        )
+        like = f", such as '{source}'" if source else ""
         return (
-            f"{self._n} different prompts, some of which read like query sets of the kind '{name}': mean "
-            f"log-likelihood ratio {means[kind]:.2f}, where ordinary accounts stay below "
+            f"{self._n} different prompts, some of which read like query sets of the kind '{name}'{like}: "
+            f"mean log-likelihood ratio {means[kind]:.2f}, where ordinary accounts stay below "
             f"{self._limits[kind]:.2f}; scaled excess {score:.2f} (usually {typical:.2f})."
         )
 

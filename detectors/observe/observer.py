@@ -19,7 +19,7 @@ from detectors.observe.text import Text, select
 from detectors.observe.topics import TopicSketcher
 from detectors.observe.words import WordHasher, join
 
-FEATURE_VERSION = 3
+FEATURE_VERSION = 4
 """Raised by whatever changes a number or hash in a row for the same event and key."""
 
 _COMPRESSED_BYTES = 2048  # of each text: enough to tell word salad from prose, at a bounded cost

@@ -4,26 +4,28 @@ A linear model on hashed words and word pairs, seen in two ways: as they stand, 
 most common words replaced by their shape, which says how something is asked rather than about what
 (text distortion, Stamatatos, 2017). The weights are learned elsewhere and come with the profile, so
 unlike all other hashes of an observation these are not keyed: what leaves here is one small number
-per kind.
+per kind, and per query set of a kind.
 """
 
 from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
+from scipy import sparse
 
 from detectors.errors import ConfigError, require
 from detectors.observe.words import U64, Bytes, Ints, Texts, WordHasher, Words, chain, join
 
-MOST_KINDS = 8
+MOST_KINDS = 24
 UNKNOWN = -128
-"""Stands for the log-odds of a text without words in Latin letters, and of kinds that there are not."""
+"""Stands for the log-odds of a text that is not mainly in Latin letters, and of kinds that there are not."""
 STEPS = 20.0
 """Of a log-odds per unit: one byte holds -6.35 to 6.35."""
 BUCKETS_BITS = 15
 BUCKETS = 1 << BUCKETS_BITS
 
 _KEY = b"purpose"  # public: weights that ship with a profile must fit every deployment
+_FEWEST_WORDS = 3  # in Latin letters; fewer say nothing about a text's purpose
 _MOST_WORDS = 384  # of a text; what it is for shows early
 _LARGEST = 127
 _SHAPES = 6
@@ -58,7 +60,7 @@ class PurposeModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes
     ----------
     kinds : tuple of str
-        At most 8.
+        At most 24: kinds, and as "kind/source" single query sets of one.
     bias, scale : tuple of float
         Per kind: log-odds of a text without any known feature, and the unit of its weights.
     weights : bytes
@@ -83,11 +85,15 @@ class Features(NamedTuple):
     text : int64, shape (f,)
     bucket : int64, shape (f,)
     words : int64, shape (t,)
+    told : bool, shape (t,)
+        Whether the text is mainly in Latin letters, and long enough, to say what it is for. The words of
+        others teach, as far as they are in Latin letters, but are not read: they are too few.
     """
 
     text: Ints
     bucket: Ints
     words: Ints
+    told: Any
 
 
 class PurposeReader:
@@ -110,28 +116,26 @@ class PurposeReader:
         if len(model.weights) != BUCKETS * kinds or len(model.bias) != kinds or len(model.scale) != kinds:
             raise ConfigError(f"purpose: weights, bias and scale must be for {kinds} kinds: fit again")
         self._kinds = kinds
-        self._weights = np.frombuffer(model.weights, dtype=np.int8).reshape(BUCKETS, kinds)
+        weights = np.frombuffer(model.weights, dtype=np.int8).reshape(BUCKETS, kinds)
+        self._weights = weights.astype(np.float32)
         self._bias = np.array(model.bias)
         self._scale = np.array(model.scale)
         self._features = FeatureReader()
 
     def read(self, words: Words, texts: Texts) -> "np.ndarray[Any, np.dtype[np.int8]]":
-        """Log-odds times 20 for each kind, int8, shape (t, 8); -128 where unknown."""
+        """Log-odds times 20 for each kind, int8, shape (t, 24); -128 where unknown."""
         found = np.full((len(words.per_text), MOST_KINDS), UNKNOWN, dtype=np.int8)
         if not self._kinds or not len(words.hashes):
             return found
         features = self._features.read(words, texts)
-        # Sums of whole numbers: exact in any order, so a text's purpose does not depend on its batch.
-        sums = np.stack(
-            [
-                np.bincount(features.text, self._weights[:, kind].take(features.bucket), len(found))
-                for kind in range(self._kinds)
-            ],
-            axis=1,
-        )
+        # Sums of whole numbers, far below 2**24: exact in any order, so a text's purpose does not depend
+        # on its batch.
+        ones = np.ones(len(features.text), dtype=np.float32)
+        counts = sparse.csr_matrix((ones, (features.text, features.bucket)), shape=(len(found), BUCKETS))
+        sums = (counts @ self._weights).astype(np.float64)
         log_odds = self._bias + self._scale * sums / np.sqrt(np.maximum(features.words, 1))[:, None]
         steps = np.rint(np.clip(log_odds * STEPS, -_LARGEST, _LARGEST)).astype(np.int8)
-        known = features.words > 0
+        known = features.told
         found[known, : self._kinds] = steps[known]
         return found
 
@@ -151,7 +155,13 @@ class FeatureReader:
         rank = np.arange(len(words.hashes)) - words.first.take(words.text)
         # Other scripts do not vote: hardly any ordinary prompts in them are at hand to learn from, so their
         # mere look would become the purpose.
-        at = np.flatnonzero((rank < _MOST_WORDS) & (texts.data.take(words.start) < 0x80))
+        read = rank < _MOST_WORDS
+        latin = texts.data.take(words.start) < 0x80
+        of_text, of_other = (
+            np.bincount(words.text[read & which], minlength=len(words.per_text))
+            for which in (latin & ~words.number, ~latin)
+        )
+        at = np.flatnonzero(read & latin)
         text, start, size = words.text[at], words.start[at], words.size[at]
         hashes = self._hasher.rehash(texts, start, size)
         shape = self._shapes.take(_shape(texts.data, start, size, words.number[at]))
@@ -178,6 +188,7 @@ class FeatureReader:
             np.concatenate((text, text[pairs], text, text[pairs])),
             np.concatenate(buckets),
             np.bincount(text, minlength=len(words.per_text)),
+            (of_text >= _FEWEST_WORDS) & (of_text >= of_other),
         )
 
 

@@ -223,7 +223,7 @@ def test_absent_fields_never_alert():
 
 
 def test_profiles_and_settings_that_move_alerts_have_other_hashes():
-    simulated = Profile.decode(PROFILE.encode().replace(b'"default-4"', b'"other"'))
+    simulated = Profile.decode(PROFILE.encode().replace(b'"default-5"', b'"other"'))
     hashes = {
         Engine(DetectionSettings(), PROFILE).config_hash,
         Engine(DetectionSettings(), simulated).config_hash,
@@ -234,4 +234,4 @@ def test_profiles_and_settings_that_move_alerts_have_other_hashes():
     assert len(hashes) == 5
     allowed = engine(allow=frozenset({"a"}))
     assert allowed.config_hash == engine().config_hash, "silencing an account changes no other alert"
-    assert allowed.version.endswith("+profile.default-4")
+    assert allowed.version.endswith("+profile.default-5")

@@ -72,9 +72,14 @@ def read(model, given):
     return PurposeReader(model).read(WordHasher(b"any").words(joined), joined)
 
 
+def column(model, kind):
+    at, kinds = model.kinds.index(kind), len(model.kinds)
+    return model.bias[at], model.scale[at], model.weights[at::kinds]
+
+
 def test_unseen_prompts_of_a_kind_are_told_from_ordinary_ones(learner):
     model = learner.learn()
-    assert model.kinds == ("grades", "sums")
+    assert model.kinds == ("grades", "sums", "sums/sums-1", "sums/sums-2")
     unseen = read(model, texts(sums, 9)).mean(axis=0) / STEPS
     ordinary = read(model, texts(mail, 9)).mean(axis=0) / STEPS
     assert unseen[1] > 1.0
@@ -82,7 +87,34 @@ def test_unseen_prompts_of_a_kind_are_told_from_ordinary_ones(learner):
 
 
 def test_a_source_left_out_is_not_learned_from(learner):
-    assert learner.learn(without=["sums-2"]) == Learner(SETS[:1] + SETS[2:]).learn()
+    without, never = learner.learn(without=["sums-2"]), Learner(SETS[:1] + SETS[2:]).learn()
+    for kind in never.kinds:
+        assert column(without, kind) == column(never, kind)
+    left_out = without.kinds.index("sums/sums-2")
+    assert read(without, texts(sums, 7))[:, left_out].max() < -100
+
+
+def test_a_source_is_learned_apart_from_its_kind_where_the_kind_has_several(learner):
+    assert Learner(SETS[1:]).kinds == ("grades", "sums")
+    model = learner.learn()
+    assert column(model, "sums/sums-1") != column(model, "sums/sums-2")
+    assert column(model, "sums/sums-1") != column(model, "sums")
+
+
+def test_shuffled_ordinary_sources_are_not_learned_apart():
+    salad = [PromptSet(one.source, "", "nonsense", one.texts) for one in SETS[3:]]
+    assert Learner((*SETS[3:], *salad)).kinds == ("nonsense",)
+
+
+def test_too_many_sources_of_kinds_are_refused():
+    many = [PromptSet(f"sums-{number}", "", "sums", texts(sums, 1, 3)) for number in range(MOST_KINDS)]
+    with pytest.raises(ConfigError, match="25 kinds and sources of kinds"):
+        Learner((*many, *SETS[3:]))
+
+
+def test_texts_without_words_in_latin_letters_teach_nothing(learner):
+    silent = PromptSet("chat", "", "", [*SETS[3].texts, "你好，世界", "", "..."])
+    assert Learner((*SETS[:3], silent, *SETS[4:])).learn() == learner.learn()
 
 
 def test_a_kind_without_sources_gives_no_evidence(learner):
@@ -111,11 +143,13 @@ def test_reading_does_not_depend_on_the_batch_or_the_key(learner):
     assert rows[0] == rows[1]
 
 
-def test_texts_without_latin_letters_are_unknown(learner):
-    found = read(learner.learn(), ["", "你好，世界", "...", "a word"])
+def test_texts_not_mainly_in_latin_letters_are_unknown(learner):
+    found = read(
+        learner.learn(), ["", "你好，世界", "请用 Python 写一个 REST API 的例子", "a few words, 例子"]
+    )
     assert (found[:3] == UNKNOWN).all()
-    assert (found[3, :2] != UNKNOWN).all()
-    assert (found[:, 2:] == UNKNOWN).all()
+    assert (found[3, :4] != UNKNOWN).all()
+    assert (found[:, 4:] == UNKNOWN).all()
 
 
 def test_without_a_model_everything_is_unknown():
@@ -136,7 +170,7 @@ def test_other_weights_are_another_fingerprint(learner):
     [
         PurposeModel(("a",), (0.0,), (1.0,), b"short"),
         PurposeModel(("a",), (), (1.0,), bytes(BUCKETS)),
-        PurposeModel(("a",) * (MOST_KINDS + 1), (0.0,) * 9, (1.0,) * 9, bytes(BUCKETS * 9)),
+        PurposeModel(("a",) * (MOST_KINDS + 1), (0.0,) * 25, (1.0,) * 25, bytes(BUCKETS * 25)),
     ],
 )
 def test_weights_of_another_shape_are_refused(model):
@@ -165,3 +199,11 @@ def test_limits_lie_beyond_the_farthest_source_by_its_lead():
 def test_limits_need_two_sources():
     with pytest.raises(ConfigError, match="two sources"):
         purpose_limits({"a": [(0.0,)]}, 1)
+
+
+def test_a_source_apart_counts_only_if_it_recognises_another_of_its_kind():
+    letters = PromptSet("letters", "", "sums", texts(mail, 8))
+    alone = Learner((SETS[0], letters, *SETS[3:])).learn()
+    assert read(alone, texts(sums, 9))[:, alone.kinds.index("sums/sums-1")].max() < -100
+    both = Learner((*SETS[:2], letters, *SETS[3:])).learn()
+    assert read(both, texts(sums, 9))[:, both.kinds.index("sums/sums-1")].min() > 40

@@ -93,7 +93,7 @@ def test_state_that_no_texts_can_give_is_refused(state):
         Purpose().restore(state)
 
 
-@pytest.mark.parametrize("limits", [(0.0,), (-1.0,), (float("nan"),), (float("inf"),), (1.0,) * 9])
+@pytest.mark.parametrize("limits", [(0.0,), (-1.0,), (float("nan"),), (float("inf"),), (1.0,) * 25])
 def test_limits_must_be_positive_and_few(limits):
     with pytest.raises(ConfigError, match="limits"):
         Purpose(limits=limits)
