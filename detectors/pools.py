@@ -11,6 +11,7 @@ import xxhash
 from detectors.alerts import Alert, Subject
 from detectors.base import Plain
 from detectors.calibration import Profile
+from detectors.catalog.purpose import leaning
 from detectors.engine import MOST_MS, STATE_VERSION, Account, Engine
 from detectors.errors import StateError, require
 from detectors.observation import Observation
@@ -26,6 +27,7 @@ _MOST_MEMBERS = 1024  # as many as a window has exchanges
 _DIGEST_BYTES = 8
 _GROWTH = 1.5
 _FEWEST = 4  # members; fewer are no campaign, and each may well have an alert of its own
+_MOST_LEANING = 1 << 24  # thousandths; more than a window's exchanges can add up to
 _MOST_OF_ONE = 0.5  # of a window's exchanges: otherwise bystanders would be named for what one account does
 
 
@@ -36,19 +38,22 @@ class Pool(Account):
     ----------
     members : dict of str to int
         Exchanges of the members in the current window. Until there are two, one with 0.
+    leanings : dict of str to int
+        Of the same members, how far their prompts together are above what ordinary accounts stay below.
     others : set of bytes
         Digests of members whose ids there is no room for.
     reported : int
         Members that the window's newest alert named.
     """
 
-    __slots__ = ("members", "named_bytes", "others", "reported")
+    __slots__ = ("leanings", "members", "named_bytes", "others", "reported")
 
     fields: ClassVar[tuple[str, ...]] = (*Account.__slots__, *__slots__)
 
     def __init__(self, pool_id: str) -> None:
         super().__init__(pool_id, ())
         self.members: dict[str, int] = {}
+        self.leanings: dict[str, int] = {}
         self.named_bytes = 0
         self.others: set[bytes] = set()
         self.reported = 0
@@ -69,21 +74,32 @@ class Pool(Account):
         busiest = max(self.members.values(), default=0)
         return self.size >= _FEWEST and busiest <= _MOST_OF_ONE * self.count
 
-    def add_member(self, member: str, count: int = 1) -> None:
-        """Count exchanges of a member."""
+    @property
+    def likely(self) -> list[str]:
+        """Members whose own prompts lean the way of the pool; all of them where too few do.
+
+        What a campaign shares a link with, a network's or a reseller's other customers, is not named.
+        """
+        leaning = sorted(member for member, sum_ in self.leanings.items() if sum_ > 0)
+        return leaning if len(leaning) >= _FEWEST else sorted(self.members)
+
+    def add_member(self, member: str, count: int = 1, leaning: int = 0) -> None:
+        """Count exchanges of a member, and how far their prompts are from ordinary ones."""
         members = self.members
         if member in members:
             members[member] += count
+            self.leanings[member] += leaning
             return
         self.named_bytes += len(member.encode("utf-8", "surrogatepass"))
         if self.named_bytes <= _NAMED_BYTES:
-            members[member] = count
+            members[member], self.leanings[member] = count, leaning
         else:
             self.others.add(_digest(member))
 
     def forget_members(self) -> None:
         """A window begins."""
-        self.members, self.others, self.named_bytes, self.reported = {}, set(), 0, 0
+        self.members, self.leanings, self.others = {}, {}, set()
+        self.named_bytes = self.reported = 0
 
 
 class PoolEngine(Engine):
@@ -114,6 +130,7 @@ class PoolEngine(Engine):
         pools = profile.of_pools
         require(pools is not None, f"profile {profile.version} knows no pools: fit it again, or take another")
         self._profile = pools or profile
+        self._limits = profile.ceilings.purpose
 
     def subject_id(self, seen: Observation) -> str:
         """The pool an exchange is of."""
@@ -141,19 +158,27 @@ class PoolEngine(Engine):
                 return False
             pool.forget_members()
             pool.detectors = make_all(self._ceilings)
-        pool.add_member(member)
+        pool.add_member(member, 1, leaning(seen.purpose, self._limits))
         return True
 
     def _subject(self, account: Account) -> tuple[Subject, bool]:
         pool = _pool(account)
         kind, _, value = pool.id.partition(":")
         busiest = max(pool.members.values(), default=0)
+        likely = pool.likely
+        link = {
+            "kind": kind,
+            "value": value,
+            "accounts": pool.size,
+            "exchanges": pool.total,
+            "busiest_member": busiest,
+        }
         subject = Subject(
             "campaign",
             pool.id,
-            accounts=sorted(pool.members)[:1000],
-            account_count=pool.size,
-            links=[{"kind": kind, "value": value, "exchanges": pool.total, "busiest_member": busiest}],
+            accounts=likely[:1000],
+            account_count=len(likely) + len(pool.others),
+            links=[link],
         )
         return subject, pool.size >= max(pool.reported * _GROWTH, pool.reported + 1)
 
@@ -174,6 +199,7 @@ class PoolEngine(Engine):
         members = [
             list(pool.members),
             list(pool.members.values()),
+            list(pool.leanings.values()),
             b"".join(sorted(pool.others)),
             pool.reported,
         ]
@@ -192,15 +218,17 @@ class PoolEngine(Engine):
         else:
             restored = super().restore(account_id, inner)
             pool = _pool(restored)
-        names, counts, others, reported = plain.fields(saved, 4, "pool.members")
-        if not isinstance(names, list | tuple) or not isinstance(counts, list | tuple):
+        *lists, others, reported = plain.fields(saved, 5, "pool.members")
+        if not all(isinstance(one, list | tuple) for one in lists):
             raise StateError("pool.members: saved values must be lists")
-        if len(names) != len(counts) or len(names) > _MOST_MEMBERS:
+        names, counts, leanings = lists
+        if not len(names) == len(counts) == len(leanings) <= _MOST_MEMBERS:
             raise StateError(f"pool.members: saved lists must be of equal length, at most {_MOST_MEMBERS}")
-        for name, count in zip(names, counts, strict=True):
+        for name, count, leaning_ in zip(names, counts, leanings, strict=True):
             pool.add_member(
                 plain.text(name, _NAMED_BYTES, "pool.members"),
                 plain.integer(count, 0, _MOST_MEMBERS, "pool.members"),
+                plain.integer(leaning_, -_MOST_LEANING, _MOST_LEANING, "pool.members"),
             )
         packed = plain.raw(others, _MOST_MEMBERS * _DIGEST_BYTES, "pool.others", multiple_of=_DIGEST_BYTES)
         pool.others |= {packed[at : at + _DIGEST_BYTES] for at in range(0, len(packed), _DIGEST_BYTES)}

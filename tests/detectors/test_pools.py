@@ -28,6 +28,10 @@ def encoded(one, pool):
     return msgspec.msgpack.encode(one.snapshot(pool))
 
 
+def purpose_of(steps):
+    return checks.purpose(*([steps] * len(PROFILE.ceilings.purpose)))
+
+
 def harvest(count, members, *, start=0):
     """Graders that share out one set over `members` accounts."""
     rng = random.Random(5)
@@ -35,9 +39,7 @@ def harvest(count, members, *, start=0):
         yield of(
             "payment:1",
             f"acct-{start + at % members}",
-            seen._replace(
-                prompt=rng.getrandbits(64), marks=checks.mark("grading"), purpose=checks.purpose(*([90] * 8))
-            ),
+            seen._replace(prompt=rng.getrandbits(64), marks=checks.mark("grading"), purpose=purpose_of(90)),
         )
 
 
@@ -80,6 +82,31 @@ def test_bystanders_are_not_named_for_what_one_account_does(guilty, bystanders, 
     numbered = [seen._replace(event_id=str(at)) for at, seen in enumerate(stream)]
     _, alerts = alerts_of(one, numbered)
     assert bool(alerts) == alerted
+
+
+def test_who_shares_the_link_and_asks_ordinary_things_is_not_named():
+    one = engine()
+    ordinary = purpose_of(-40)
+    stream = list(harvest(300, 60))
+    stream += [
+        of("payment:1", f"by-{who}", seen._replace(purpose=ordinary))
+        for who in range(10)
+        for seen in checks.ordinary(who, 4)
+    ]
+    stream.sort(key=lambda seen: (seen.order_ms, seen.event_id))
+    pool, alerts = alerts_of(one, [seen._replace(event_id=str(at)) for at, seen in enumerate(stream)])
+    last = alerts[-1].subject
+    assert last.account_count == len(last.accounts) > 20
+    assert all(name.startswith("acct-") for name in last.accounts)
+    assert last.links[0]["accounts"] > last.account_count
+    assert pool.size == 70
+
+
+def test_where_no_prompt_was_read_all_members_are_named():
+    one = engine()
+    unread = [seen._replace(purpose=checks.purpose()) for seen in harvest(300, 60)]
+    pool, _ = alerts_of(one, unread)
+    assert len(pool.likely) == pool.size == 60
 
 
 def test_ordinary_members_raise_nothing():
@@ -153,12 +180,15 @@ def test_state_is_bounded_whatever_members_are_called():
         [1],
         [2, 5],
         [2, 5, [["a"], [1], b"", 0], 1],
-        [2, 5, [["a"], [], b"", 0]],
-        [2, "x", [[], [], b"", 0]],
-        [2, 5, [["a"], [-1], b"", 0]],
-        [2, 5, [["a"], [1], b"123", 0]],
-        [2, 5, [["a"], [1], b"", -1]],
-        [2, 1.5, [[], [], b"", 0]],
+        [2, 5, [["a"], [], [0], b"", 0]],
+        [2, 5, [["a"], [1], [], b"", 0]],
+        [2, 5, [["a"], [1], ["much"], b"", 0]],
+        [2, 5, [["a"], [1], [1 << 40], b"", 0]],
+        [2, "x", [[], [], [], b"", 0]],
+        [2, 5, [["a"], [-1], [0], b"", 0]],
+        [2, 5, [["a"], [1], [0], b"123", 0]],
+        [2, 5, [["a"], [1], [0], b"", -1]],
+        [2, 1.5, [[], [], [], b"", 0]],
     ],
 )
 def test_what_is_no_state_is_refused(state):
