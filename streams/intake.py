@@ -1,7 +1,7 @@
 """From records as they were read to packed observations: the half without state, live and in replay."""
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -98,8 +98,15 @@ class Intake:
         else:
             self._newest[partition] = newest_ms
 
-    def take(self, records: Iterable[Record]) -> Taken:
-        """Observe some records; refuses single records, never fails as a whole."""
+    def take(self, records: Iterable[Record], wanted: Callable[[str], bool] | None = None) -> Taken:
+        """Observe some records; refuses single records, never fails as a whole.
+
+        Parameters
+        ----------
+        records : iterable of Record
+        wanted : callable, optional
+            Of an account, whether to observe it. The others' events only say how far time has come.
+        """
         events: list[RequestEvent] = []
         places: list[Record] = []
         times: list[int] = []
@@ -115,12 +122,17 @@ class Intake:
             events.append(event)
             places.append(record)
             times.append(time_ms)
+        order = self._order(places, times)
+        if wanted is not None:
+            kept = [at for at, event in enumerate(events) if wanted(event.account_id)]
+            events, places = [events[at] for at in kept], [places[at] for at in kept]
+            order = [order[at] for at in kept]
         if not events:
             return Taken(np.empty(0, dtype=ROW), [], [], [], refused)
         rows = self._observer.observe(events)
         rows["partition"] = [place.partition for place in places]
         rows["offset"] = [place.offset for place in places]
-        rows["order_ms"] = self._order(places, times)
+        rows["order_ms"] = order
         return Taken(
             rows,
             [event.account_id for event in events],

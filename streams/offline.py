@@ -21,6 +21,7 @@ from streams.settings import Settings
 from streams.shard import Limits, Shard
 
 _UNKNOWN_LOW_MS = -(1 << 62)
+_NO_MORE_MS = 1 << 62
 
 
 class OfflinePipeline:
@@ -40,6 +41,9 @@ class OfflinePipeline:
         For accounts that share one of `links`; None does not look for them.
     links : tuple of str
         Names in `sightings.LINKS`.
+    share : tuple of int
+        Number and count: of the shards, this pipeline runs every `count`-th, from `number` on. Pipelines with
+        all numbers together raise what one would that runs all.
     """
 
     def __init__(
@@ -53,6 +57,7 @@ class OfflinePipeline:
         partitions: int = 8,
         pools: tuple[PoolEngine, Limits] | None = None,
         links: tuple[str, ...] = (),
+        share: tuple[int, int] = (0, 1),
     ) -> None:
         self._engine = engine
         self._intake = intake
@@ -60,6 +65,9 @@ class OfflinePipeline:
         self._pool_shards = [Shard(*pools) for _ in range(partitions)] if pools else []
         self._pool_engine = pools[0] if pools else None
         self._links = links
+        self._number, self._count = share
+        # A row may be of a pool of ours though its account is not.
+        self._wanted = None if self._count == 1 or links else self._is_ours
 
         def packer(partition_of: Callable[[str, int], int]) -> Packer:
             return Packer(
@@ -74,6 +82,7 @@ class OfflinePipeline:
         self._packer = packer(topics.partition_of)
         self._sighting_packer = packer(sightings.partition_of)
         self._next_offset: dict[int, int] = {}
+        self._ended: set[int] = set()
         self._sent: Counter[Shard] = Counter()
         self.read = 0
         """Records read."""
@@ -86,7 +95,7 @@ class OfflinePipeline:
         for record in records:
             self._next_offset[record.partition] = record.offset + 1
         self.read += len(records)
-        taken = self._intake.take(records)
+        taken = self._intake.take(records, self._wanted)
         for _, refusal in taken.refused:
             self.refused[refusal.reason] = self.refused.get(refusal.reason, 0) + 1
         self._packer.add(taken)
@@ -94,7 +103,7 @@ class OfflinePipeline:
             Progress(
                 partition,
                 offset,
-                _UNKNOWN_LOW_MS if (low := self._intake.low_ms(partition)) is None else low,
+                self._low_ms(partition),
                 0,
             )
             for partition, offset in self._next_offset.items()
@@ -105,10 +114,26 @@ class OfflinePipeline:
             alerts += self._hand_over(self._sighting_packer, self._pool_shards, progress)
         return alerts
 
+    def _is_ours(self, account_id: str) -> bool:
+        return topics.partition_of(account_id, len(self._shards)) % self._count == self._number
+
+    def end(self, partition: int) -> None:
+        """A source partition has no more records: nothing waits for it, from the next `feed` on."""
+        self._next_offset.setdefault(partition, 0)
+        self._ended.add(partition)
+
+    def _low_ms(self, partition: int) -> int:
+        if partition in self._ended:
+            return _NO_MORE_MS
+        low = self._intake.low_ms(partition)
+        return _UNKNOWN_LOW_MS if low is None else low
+
     def _hand_over(
         self, packer: Packer, shards: Sequence[Shard], progress: Sequence[Progress]
     ) -> Iterator[Alert]:
         for partition, value in packer.flush(progress, True):
+            if partition % self._count != self._number:
+                continue
             shard = shards[partition]
             self._sent[shard] += 1
             for alert, _ in shard.receive(self._sent[shard] - 1, decode_batch(value)):
@@ -160,6 +185,7 @@ def build(
     source: str,
     source_partitions: int = 1,
     decided: Decisions | None = None,
+    share: tuple[int, int] = (0, 1),
 ) -> OfflinePipeline:
     """The pipeline that `settings` describe, exactly as a live worker would run it."""
     pool_engine = build_pool_engine(settings, key, decided)
@@ -172,4 +198,5 @@ def build(
         partitions=settings.topics.partitions,
         pools=None if pool_engine is None else (pool_engine, build_pool_limits(settings)),
         links=settings.campaigns.links,
+        share=share,
     )

@@ -1,4 +1,4 @@
-"""Replay of files: the live pipeline over `.jsonl`, `.jsonl.gz` and `.jsonl.zst`, in bounded memory."""
+"""Replay: the live pipeline over files or a topic's past, in bounded memory."""
 
 import contextlib
 import gzip
@@ -14,7 +14,9 @@ from typing import IO, Any, BinaryIO
 import zstandard
 
 from detectors.alerts import Alert
+from streams.codecs import decode_alert
 from streams.errors import StreamsError
+from streams.history import HistoryError
 from streams.intake import Record
 from streams.offline import OfflinePipeline
 
@@ -134,23 +136,50 @@ def read_records(
                 ) from None
 
 
-def replay(pipeline: OfflinePipeline, records: Iterable[Record]) -> Iterator[Alert]:
-    """Alerts of a run, as they are raised.
+def read_alerts(paths: Iterable[Path]) -> Iterator[Alert]:
+    """Alerts of files, one per line.
 
     Raises
     ------
     SourceError
+        A file cannot be read, or a line is not an alert; names the file and the line.
+    """
+    for path in paths:
+        for record in read_records([path], 0):
+            try:
+                yield decode_alert(record.value or b"")
+            except ValueError as error:
+                raise SourceError(f"{path}, line {record.offset + 1}: {error}") from None
+
+
+def replay(pipeline: OfflinePipeline, records: Iterable[Record | int]) -> Iterator[Alert]:
+    """Alerts of a run, as they are raised.
+
+    Parameters
+    ----------
+    pipeline : OfflinePipeline
+    records : iterable of Record or int
+        A number is that of a source partition that has no more records.
+
+    Raises
+    ------
+    SourceError, HistoryError
         From `records`; after the alerts of everything that could be read.
     """
     chunk: list[Record] = []
     damage = None
     try:
         for record in records:
+            if isinstance(record, int):
+                yield from pipeline.feed(chunk)
+                chunk = []
+                pipeline.end(record)
+                continue
             chunk.append(record)
             if len(chunk) == _CHUNK:
                 yield from pipeline.feed(chunk)
                 chunk = []
-    except SourceError as error:
+    except (SourceError, HistoryError) as error:
         damage = error
     yield from pipeline.feed(chunk)
     yield from pipeline.finish()

@@ -30,6 +30,7 @@ COMMANDS = (
     "check",
     "simulate",
     "replay",
+    "campaigns",
     "evaluate",
     "fit",
     "label",

@@ -174,7 +174,7 @@ def test_what_is_no_file_is_refused(tmp_path, name):
 # -- runs ------------------------------------------------------------------------------------------
 
 
-def pipeline(partitions=4, lateness_ms=60_000):
+def pipeline(partitions=4, lateness_ms=60_000, source_partitions=1):
     intake = Intake(
         OBSERVER,
         EventLimits(),
@@ -182,7 +182,9 @@ def pipeline(partitions=4, lateness_ms=60_000):
         earliest_ms=START_MS - 10**9,
         skew_ms=1000,
     )
-    return OfflinePipeline(Third(), intake, Limits(), source="file", partitions=partitions)
+    return OfflinePipeline(
+        Third(), intake, Limits(), source="file", source_partitions=source_partitions, partitions=partitions
+    )
 
 
 def shuffled_records():
@@ -275,3 +277,61 @@ def test_order_is_by_time_then_id():
     assert ordered == in_order(alerts)
     keys = [(alert.time, alert.alert_id) for alert in ordered]
     assert keys == sorted(keys)
+
+
+def interleaved(seed, ended):
+    """The records over three of four source partitions, read in some order; `ended` tells the ends."""
+    rng = random.Random(seed)
+    parts = {
+        part: [Record(part, at, NOW_MS, r.value) for at, r in enumerate(RECORDS[part::3])]
+        for part in range(3)
+    }
+    if ended:
+        yield 3
+    while parts:
+        part = rng.choice(sorted(parts))
+        for _ in range(rng.randrange(1, 60)):
+            if not parts[part]:
+                break
+            yield parts[part].pop(0)
+        if not parts[part]:
+            del parts[part]
+            if ended:
+                yield part
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_order_in_which_partitions_are_read_does_not_change_the_alerts(seed):
+    expected = in_order(replay(pipeline(source_partitions=4), interleaved(100, False)))
+    assert len(expected) > 30
+    assert in_order(replay(pipeline(source_partitions=4), interleaved(seed, True))) == expected
+
+
+def test_nothing_waits_for_a_partition_that_has_ended():
+    run = pipeline(source_partitions=2)
+    records = [Record(0, at, NOW_MS, record.value) for at, record in enumerate(RECORDS)]
+    held = list(replay(run, [*records[:200]]))
+    assert held, "at the end everything is applied"
+    run = pipeline(source_partitions=2)
+    assert run.feed(records) == []
+    run.end(1)
+    run.end(0)
+    assert run.feed([])
+    assert run.finish() == []
+
+
+@pytest.mark.parametrize("count", [2, 3, 7])
+@pytest.mark.parametrize("links", [(), ("payment", "network")])
+def test_shares_together_raise_what_one_process_raises(count, links):
+    settings = load_settings(overrides={"topics.partitions": 5, "campaigns.links": list(links)})
+
+    def alerts(share):
+        run = offline.build(settings, b"k" * 32, source="file", share=share)
+        return list(replay(run, RECORDS)), run.account_ids(), run.read
+
+    whole, accounts, read = alerts((0, 1))
+    parts = [alerts((number, count)) for number in range(count)]
+    assert whole
+    assert in_order(alert for part, _, _ in parts for alert in part) == in_order(whole)
+    assert sorted(account for _, own, _ in parts for account in own) == accounts
+    assert {one for *_, one in parts} == {read}

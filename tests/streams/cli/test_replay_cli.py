@@ -253,3 +253,20 @@ def test_unusable_labels_are_1(events, tmp_path, content):
     assert result.exit_code == 1
     assert str(path) in result.stderr
     assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["kafka://requests", "kafka://other"], "give one topic"),
+        (["kafka://"], "give one topic"),
+        (["kafka://requests", "events.jsonl"], "give one topic"),
+        (["events.jsonl", "--from", "2026-03-01"], "only of a topic"),
+        (["kafka://requests", "--from", "yesterday"], "'yesterday' is no time"),
+        (["kafka://requests", "--from", "2026-03-02", "--to", "2026-03-01"], "is not after"),
+    ],
+)
+def test_sources_and_times_that_make_no_sense_are_refused(arguments, said):
+    result = run("replay", *arguments)
+    assert result.exit_code == 2
+    assert said in result.stderr
