@@ -292,7 +292,7 @@ class Metrics:
         )
         self.stalled = Gauge(
             "extraction_stalled_parts",
-            "Parts of this worker that have work and make no progress; more than 0 while /healthz answers 503.",
+            "Parts of this worker that have work and no progress; more than 0 while /healthz answers 503.",
             registry=registry,
         )
         self.crashes = Counter(
