@@ -73,6 +73,8 @@ docs: $(STAMP) ## Write docs/configuration.md and docs/metrics.md from the code
 lock: $(STAMP) ## Resolve the dependencies anew into requirements.lock
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	  --extra dev pyproject.toml -o requirements.lock
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	  --constraint requirements.lock --extra image pyproject.toml -o deploy/requirements.lock
 
 clean: ## Remove caches and build products
 	@rm -rf .pytest_cache .ruff_cache .mypy_cache .hypothesis build dist *.egg-info $(OUT)
