@@ -64,13 +64,17 @@ def _number(
     return Panel(title, {query: ""}, unit, about, limit, number=True, width=4)
 
 
+def _quantile(share: float, metric: str) -> str:
+    return f"histogram_quantile({share}, sum by (le) (rate({metric}_bucket{{$JOB}}[$__rate_interval])))"
+
+
 def _quantiles(metric: str) -> dict[str, str]:
     return {
-        f"histogram_quantile({share}, sum by (le) (rate({metric}_bucket{{$JOB}}[$__rate_interval])))": name
-        for share, name in ((0.5, "median"), (0.95, "95 %"), (0.99, "99 %"))
+        _quantile(share, metric): name for share, name in ((0.5, "median"), (0.95, "95 %"), (0.99, "99 %"))
     }
 
 
+_ALERTS = "extraction_alerts_total"
 _CAMPAIGN = 'kind=~"coordinated_campaign|account_succession"'
 
 ROWS: dict[str, list[Panel]] = {
@@ -133,15 +137,13 @@ ROWS: dict[str, list[Panel]] = {
         ),
         Panel(
             "Campaign alerts",
-            {
-                f"sum by (severity) (increase(extraction_alerts_total{{$JOB, {_CAMPAIGN}}}[1h]))": "{{severity}}"
-            },
+            {f"sum by (severity) (increase({_ALERTS}{{$JOB, {_CAMPAIGN}}}[1h]))": "{{severity}}"},
         ),
         Panel(
             "Groups of accounts",
             {
                 "sum(extraction_pools{$JOB})": "groups with state",
-                "sum(rate(extraction_sightings_applied_total{$JOB}[$__rate_interval]))": "exchanges of groups per s",
+                "sum(rate(extraction_sightings_applied_total{$JOB}[$__rate_interval]))": "exchanges per s",
             },
             about="0 where campaigns.links is not set.",
         ),
@@ -159,9 +161,7 @@ ROWS: dict[str, list[Panel]] = {
         ),
         Panel(
             "Refused records by reason",
-            {
-                "sum by (reason) (rate(extraction_dead_letters_total{$JOB}[$__rate_interval])) > 0": "{{reason}}"
-            },
+            {"sum by (reason) (rate(extraction_dead_letters_total{$JOB}[5m])) > 0": "{{reason}}"},
             "cps",
             "They are in the dead-letter topic.",
         ),
@@ -223,10 +223,8 @@ ROWS: dict[str, list[Panel]] = {
         Panel(
             "Time per batch and message, 95 %",
             {
-                "histogram_quantile(0.95, sum by (le) "
-                "(rate(extraction_ingest_batch_seconds_bucket{$JOB}[$__rate_interval])))": "ingest, batch",
-                "histogram_quantile(0.95, sum by (le) "
-                "(rate(extraction_detect_message_seconds_bucket{$JOB}[$__rate_interval])))": "detect, message",
+                _quantile(0.95, "extraction_ingest_batch_seconds"): "ingest, batch",
+                _quantile(0.95, "extraction_detect_message_seconds"): "detect, message",
             },
             "s",
         ),
@@ -261,10 +259,10 @@ ROWS: dict[str, list[Panel]] = {
         Panel(
             "Starts and reasons to end",
             {
-                "sum by (instance) (changes(process_start_time_seconds{$JOB}[$__rate_interval]))": "start {{instance}}",
-                "sum by (reason) (increase(extraction_crashes_total{$JOB}[$__rate_interval])) > 0": "{{reason}}",
+                "changes(process_start_time_seconds{$JOB}[1h])": "starts of {{instance}}",
+                "sum by (reason) (increase(extraction_crashes_total{$JOB}[1h])) > 0": "{{reason}}",
             },
-            about="A worker that ends is often gone before its reason is scraped; its log has it.",
+            about="In the hour before. A worker that ends is often gone before its reason is scraped; see its log.",
         ),
         Panel(
             "Saving state",
@@ -281,7 +279,7 @@ ROWS: dict[str, list[Panel]] = {
         Panel(
             "Accounts dropped by reason",
             {"sum by (reason) (increase(extraction_accounts_dropped_total{$JOB}[1h]))": "{{reason}}"},
-            about="Expired is normal. Evicted: more accounts than state.max_accounts. Others: see the runbooks.",
+            about="Expired is normal. Evicted: more accounts than state.max_accounts.",
         ),
         Panel(
             "Waiting for their turn in event-time order",
@@ -292,10 +290,7 @@ ROWS: dict[str, list[Panel]] = {
         ),
         Panel(
             "State of an account when saved, 95 %",
-            {
-                "histogram_quantile(0.95, sum by (le) "
-                "(rate(extraction_state_record_bytes_bucket{$JOB}[$__rate_interval])))": "size",
-            },
+            {_quantile(0.95, "extraction_state_record_bytes"): "size"},
             "bytes",
         ),
         Panel(

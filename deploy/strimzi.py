@@ -1,8 +1,9 @@
-"""Manifests for Strimzi, the Kafka operator of Kubernetes: the topics of `streams/topics.py`, users with least ACLs.
+"""Manifests for Strimzi, the Kafka operator of Kubernetes: topics, and users with the least permissions.
 
-`python -m deploy` writes `deploy/strimzi/`. They are examples: put in the name of the cluster, and `replicas`.
+`python -m deploy` writes `deploy/strimzi/` from the plans in `streams/`. Put in the name of your cluster.
 """
 
+import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -10,21 +11,23 @@ from typing import Any
 import yaml
 
 from streams import acls, topics
-from streams.settings import Settings, load_settings
+from streams.settings import Settings
 
 _CLUSTER = "kafka"
 _API = "kafka.strimzi.io/v1beta2"
 _SETTINGS = Path(__file__).parent / "detector.toml"
 _HEAD = (
     "# Written by `python -m deploy` from streams/topics.py and streams/acls.py, for the configuration in\n"
-    "# deploy/detector.toml with campaigns.links set. `strimzi.io/cluster` names your Kafka cluster. Newer operators\n"
-    "# also serve kafka.strimzi.io/v1.\n"
+    "# deploy/detector.toml with campaigns.links set. `strimzi.io/cluster` names your Kafka cluster. Newer\n"
+    "# operators also serve kafka.strimzi.io/v1.\n"
 )
 
 
 def _settings() -> Settings:
-    # With links, so that what groups of accounts need is there when it is switched on.
-    return load_settings(_SETTINGS, {"campaigns.links": ["payment"]})
+    # Not by load_settings: what is written must not depend on the environment of whoever writes it. With
+    # links, so that what groups of accounts need is there when they are switched on.
+    tree = tomllib.loads(_SETTINGS.read_text(encoding="utf-8"))
+    return Settings(**{**tree, "campaigns": {"links": ["payment"]}})
 
 
 def _manifest(kind: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:

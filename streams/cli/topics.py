@@ -86,8 +86,8 @@ def acls(
 ) -> None:
     """Print the least permissions that each role needs on the cluster. Reaches no cluster, changes nothing.
 
-    Roles are ingest and detect, for workers, and analyst, for people who read alerts and decide about accounts.
-    Where one user runs both stages, give it the permissions of both: --user User:extraction.
+    Roles are ingest and detect, for workers, and analyst, for people who read alerts and decide about
+    accounts. One user may have several roles: --user User:extraction.
 
     Example:
       extraction-detector topics acls --config detector.toml > grant.sh
