@@ -262,7 +262,7 @@ ROWS: dict[str, list[Panel]] = {
                 "changes(process_start_time_seconds{$JOB}[1h])": "starts of {{instance}}",
                 "sum by (reason) (increase(extraction_crashes_total{$JOB}[1h])) > 0": "{{reason}}",
             },
-            about="In the hour before. A worker that ends is often gone before its reason is scraped; see its log.",
+            about="In the hour before. A worker that ends is often gone before it is scraped; see its log.",
         ),
         Panel(
             "Saving state",
