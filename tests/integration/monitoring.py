@@ -50,6 +50,7 @@ def overlay_prometheus(config: dict[str, Any], rules: Path, target: str, alertma
     config["rule_files"] = [str(rules)]
     config["alerting"]["alertmanagers"] = [{"static_configs": [{"targets": [alertmanager]}]}]
     (job,) = config["scrape_configs"]
+    del job["dns_sd_configs"]
     job["static_configs"] = [{"targets": [target]}]
     return config
 
