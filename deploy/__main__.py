@@ -18,6 +18,7 @@ FILES: dict[str, Callable[[], str]] = {
     "strimzi/users.yaml": strimzi.users_text,
     # A chart can only read files inside its own directory.
     "helm/extraction-detector/files/rules.yml": _rules,
+    "helm/extraction-detector/files/dashboard.json": dashboard.text,
 }
 """Path in this directory -> what writes it."""
 
