@@ -14,12 +14,12 @@ from streams import acls, topics
 from streams.settings import Settings
 
 _CLUSTER = "kafka"
-_API = "kafka.strimzi.io/v1beta2"
+_API = "kafka.strimzi.io/v1"
 _SETTINGS = Path(__file__).parent / "detector.toml"
 _HEAD = (
     "# Written by `python -m deploy` from streams/topics.py and streams/acls.py, for the configuration in\n"
-    "# deploy/detector.toml with campaigns.links set. `strimzi.io/cluster` names your Kafka cluster. Newer\n"
-    "# operators also serve kafka.strimzi.io/v1.\n"
+    "# deploy/detector.toml with campaigns.links set. `strimzi.io/cluster` names your cluster. Operators\n"
+    "# that do not serve kafka.strimzi.io/v1 yet take the same under v1beta2.\n"
 )
 
 

@@ -22,7 +22,7 @@ FOREIGN = {"ScaledObject", "PodMonitor", "PrometheusRule"}  # of operators, so n
 
 def template(*options):
     return run(
-        tool("helm"), "template", "release", CHART, "--kube-version", "1.34.0", "--namespace", "detection", *options
+        tool("helm"), "template", "release", CHART, "--kube-version", "1.34.0", "-n", "test", *options
     )  # fmt: skip
 
 
@@ -97,7 +97,19 @@ def test_without_values_it_names_what_is_missing():
         assert key in said(done)
 
 
-def test_the_settings_that_pods_get_are_valid(manifests, monkeypatch, tmp_path):
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """Text of a certificate that signs itself."""
+    path = tmp_path_factory.mktemp("certificate") / "ca.pem"
+    made = run(
+        tool("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-days", "1",
+        "-nodes", "-subj", "/CN=test", "-keyout", path.with_name("key.pem"), "-out", path,
+    )  # fmt: skip
+    assert made.returncode == 0, said(made)
+    return path.read_text()
+
+
+def test_the_settings_that_pods_get_are_valid(manifests, certificate, monkeypatch, tmp_path):
     (config,) = [one for one in of(manifests, "ConfigMap").values() if "detector.toml" in one["data"]]
     for name, pod in pods(manifests).items():
         (container,) = pod["containers"]
@@ -110,14 +122,17 @@ def test_the_settings_that_pods_get_are_valid(manifests, monkeypatch, tmp_path):
             if "configMap" in volume:
                 (place / "detector.toml").write_text(config["data"]["detector.toml"])
             for item in volume.get("secret", {}).get("items", ()):
-                (place / item["path"]).write_text("a secret of more than sixteen bytes")
+                secret = (
+                    certificate if volume["name"] == "kafka-ca" else "a secret of more than sixteen bytes"
+                )
+                (place / item["path"]).write_text(secret)
         with monkeypatch.context() as patch:
             for variable, value in environment.items():
                 patch.setenv(variable, f"{directory}{value}" if value.startswith("/etc/") else value)
             settings = load_settings(None)
         assert settings.secret_key() == b"a secret of more than sixteen bytes"
         assert settings.metrics.port == container.get("ports", [{"containerPort": 9464}])[0]["containerPort"]
-        if "everything" in str(manifests) or settings.app_id == "extraction-eu":
+        if settings.app_id == "extraction-eu":
             assert settings.detection.allow == ("acct-load-test",)
             assert settings.kafka.client()["sasl.mechanisms"] == "SCRAM-SHA-256"
 

@@ -24,12 +24,12 @@ def test_topics_are_those_of_the_program_with_their_partitions_and_retention():
 
 
 def test_users_have_the_grants_of_their_role_and_no_others():
-    spelled = {
-        (one["metadata"]["name"].removeprefix("extraction-"), rule["resource"]["type"], rule["resource"]["name"],
-         tuple(rule["operations"]), rule["resource"]["patternType"] == "prefix")
-        for one in USERS
-        for rule in one["spec"]["authorization"]["acls"]
-    }  # fmt: skip
+    spelled = set()
+    for user in USERS:
+        role = user["metadata"]["name"].removeprefix("extraction-")
+        for rule in user["spec"]["authorization"]["acls"]:
+            kind, name, pattern = (rule["resource"][key] for key in ("type", "name", "patternType"))
+            spelled.add((role, kind, name, tuple(rule["operations"]), pattern == "prefix"))
     assert spelled == {(g.role, g.resource, g.name, g.operations, g.prefix) for g in acls.grants(SETTINGS)}
 
 
@@ -37,4 +37,4 @@ def test_users_have_the_grants_of_their_role_and_no_others():
 def test_names_and_labels_are_as_kubernetes_wants_them(manifest):
     assert re.fullmatch(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", manifest["metadata"]["name"])
     assert "strimzi.io/cluster" in manifest["metadata"]["labels"]
-    assert manifest["apiVersion"] == "kafka.strimzi.io/v1beta2"
+    assert manifest["apiVersion"] == "kafka.strimzi.io/v1"
