@@ -20,6 +20,9 @@ ROLES: tuple[Role, ...] = ("ingest", "detect", "analyst")
 # The worker compares topics with the configuration before it starts.
 _CHECKED = ("Describe", "DescribeConfigs")
 
+# Readers of state and decisions are in no group, but librdkafka wants a name and asks who coordinates it.
+_NO_GROUP = "unused"
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Grant:
@@ -83,6 +86,7 @@ def grants(settings: Settings) -> list[Grant]:
     found += [
         Grant("ingest", "group", f"{app}-ingest", ("Read",)),
         Grant("detect", "group", f"{app}-detect", ("Read",)),
+        Grant("detect", "group", _NO_GROUP, ("Describe",)),
         Grant("detect", "transactionalId", f"{app}-state-", ("Describe", "Write"), prefix=True),
     ]
     if grouped:
