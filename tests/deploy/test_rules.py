@@ -124,3 +124,12 @@ def test_a_rule_that_does_not_do_so_is_noticed(tmp_path):
     done = run(tool("promtool"), "test", "rules", tmp_path / "tests/detector.yml")
     assert done.returncode != 0
     assert "ExtractionWorkerStalled" in said(done)
+
+
+def test_the_page_for_people_on_call_lists_every_alert_with_its_severity():
+    page = (DEPLOY.parent / "docs/on-call.md").read_text()
+    listed = dict(re.findall(r"^\| \[(\w+)\]\(\.\./deploy/runbooks/\1\.md\) \| (\w+) \|", page, re.M))
+    assert listed == {name: rule["labels"]["severity"] for name, rule in ALERTS.items()}
+    attack, ill = page.split("## The detector is ill")
+    for name, rule in ALERTS.items():
+        assert name in (attack if rule["labels"]["concern"] == "attack" else ill)

@@ -1,4 +1,4 @@
-"""Permissions: few, by role, for the topics of this configuration; integration tests prove that they suffice."""
+"""Permissions: few, by role, for the topics configured; an integration test proves that they suffice."""
 
 import shlex
 
