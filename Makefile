@@ -67,12 +67,15 @@ endif
 profile: $(STAMP) ## Make the reference population anew (DATA=directory of prompt files; else built in)
 	@$(BIN)/python -m benchmarks.profile $(if $(DATA),--prompts "$(DATA)") $(ARGS)
 
-docs: $(STAMP) ## Write docs/configuration.md and docs/metrics.md from the code
+docs: $(STAMP) ## Write docs/configuration.md, docs/metrics.md and generated files of deploy/ from the code
 	@$(BIN)/python -m streams.reference docs
+	@$(BIN)/python -m deploy
 
 lock: $(STAMP) ## Resolve the dependencies anew into requirements.lock
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	  --extra dev pyproject.toml -o requirements.lock
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	  --constraint requirements.lock --extra image pyproject.toml -o deploy/requirements.lock
 
 clean: ## Remove caches and build products
 	@rm -rf .pytest_cache .ruff_cache .mypy_cache .hypothesis build dist *.egg-info $(OUT)

@@ -285,6 +285,16 @@ class Metrics:
         )
 
         # -- life --------------------------------------------------------------------------------
+        self.unready = Gauge(
+            "extraction_unready_parts",
+            "Parts of this worker that wait for partitions or state; more than 0 while /readyz answers 503.",
+            registry=registry,
+        )
+        self.stalled = Gauge(
+            "extraction_stalled_parts",
+            "Parts of this worker that have work and no progress; more than 0 while /healthz answers 503.",
+            registry=registry,
+        )
         self.crashes = Counter(
             "extraction_crashes_total",
             "Reasons for which this worker is ending by itself; fenced means that another worker took over.",

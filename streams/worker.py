@@ -109,6 +109,8 @@ async def _run(
     metrics = Metrics(dead_letter_reasons=REASONS)
     pools = ("pools",) if "detect" in roles and settings.campaigns.links else ()
     health = Health(settings.health.stall_s, needs=(*roles, *pools))
+    metrics.unready.set_function(lambda: len(health.waiting()))
+    metrics.stalled.set_function(lambda: len(health.stalled()))
     failures: list[BaseException] = []
 
     def failed(error: BaseException) -> None:

@@ -77,10 +77,42 @@ def check(config: Config = None, output: Report = Output.TEXT) -> None:
         raise typer.Exit(1)
 
 
+def acls(
+    config: Config = None,
+    user: Annotated[
+        str, typer.Option(metavar="USER", help="What the users are called; {role} stands for the role.")
+    ] = "User:extraction-{role}",
+    output: Report = Output.TEXT,
+) -> None:
+    """Print the least permissions that each role needs on the cluster. Reaches no cluster, changes nothing.
+
+    Roles are ingest and detect, for workers, and analyst, for people who read alerts and decide about
+    accounts. One user may have several roles: --user User:extraction.
+
+    Example:
+      extraction-detector topics acls --config detector.toml > grant.sh
+      extraction-detector topics acls --user User:CN=extraction-{role} --output json
+    """
+    import dataclasses
+
+    from streams import acls as permissions
+    from streams.settings import load_settings
+
+    settings = load_settings(config)
+    principals = {role: user.replace("{role}", role) for role in permissions.ROLES}
+    if output is Output.JSON:
+        found = permissions.grants(settings)
+        listed = [{"principal": principals[grant.role], **dataclasses.asdict(grant)} for grant in found]
+        typer.echo(json.dumps({"grants": listed}, indent=2))
+    else:
+        for line in permissions.commands(settings, principals):
+            typer.echo(line)
+
+
 topics = Group(
     "Make and check the topics of the pipeline.\n\n"
     "Names, partitions and replication come from the section `topics` of the configuration.",
-    {"create": create, "check": check},
+    {"create": create, "check": check, "acls": acls},
 )
 
 

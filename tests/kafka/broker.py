@@ -335,13 +335,18 @@ class JvmBroker(KafkaBroker):
         return [self._java, *JVM_OPTIONS, *LOG_OPTIONS, "-cp", self._classpath, main, *arguments]
 
     def _write_properties(self, controller: int, more: Mapping[str, str]) -> None:
+        plain = f"PLAINTEXT://127.0.0.1:{self._port}"
         settings = SETTINGS | {
-            "listeners": f"PLAINTEXT://127.0.0.1:{self._port},CONTROLLER://127.0.0.1:{controller}",
-            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{self._port}",
             "controller.quorum.bootstrap.servers": f"127.0.0.1:{controller}",
             "log.dirs": str(self._directory / "data"),
             **more,
         }
+        # Listeners of a test's own come beside these, which the tests' tools use.
+        for name, ours in (
+            ("listeners", f"{plain},CONTROLLER://127.0.0.1:{controller}"),
+            ("advertised.listeners", plain),
+        ):
+            settings[name] = ",".join(filter(None, [ours, more.get(name)]))
         self._properties.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
 
     def _format(self) -> None:
@@ -404,7 +409,7 @@ def own_broker(settings: Mapping[str, str] | None = None) -> JvmBroker:
     Parameters
     ----------
     settings : mapping of str to str, optional
-        Server properties over those of `SETTINGS`.
+        Server properties over those of `SETTINGS`; listeners are added to its own.
 
     Raises
     ------

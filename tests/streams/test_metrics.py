@@ -23,6 +23,7 @@ UNITS = (
     "_sightings",
     "_accounts",
     "_pools",
+    "_parts",
 )
 LABELS = {"stage", "reason", "kind", "severity"}
 

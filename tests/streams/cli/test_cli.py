@@ -322,3 +322,20 @@ def test_ctrl_c_ends_the_command_with_130(tmp_path):
         process.wait()
     assert process.returncode == 130
     assert "Traceback" not in said
+
+
+def test_topics_acls_prints_commands_and_reaches_no_cluster(run):
+    result = run("topics", "acls", "--user", "User:CN={role}")
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert all(line.startswith("kafka-acls.sh --bootstrap-server localhost:9092 --add ") for line in lines)
+    assert {line.split("--allow-principal ")[1].split()[0] for line in lines} == {
+        "User:CN=ingest",
+        "User:CN=detect",
+        "User:CN=analyst",
+    }
+    listed = json.loads(run("topics", "acls", "--output", "json").stdout)["grants"]
+    assert len(listed) == len(lines)
+    assert {grant["principal"] for grant in listed} == {
+        f"User:extraction-{role}" for role in ("ingest", "detect", "analyst")
+    }

@@ -1,10 +1,10 @@
-"""What lies in `deploy/` is accepted by the program that is to use it."""
+"""The example configuration is accepted by the program."""
 
 from pathlib import Path
 
 from streams.settings import load_settings
 
-DEPLOY = Path(__file__).parent.parent / "deploy"
+DEPLOY = Path(__file__).parents[2] / "deploy"
 
 
 def test_the_example_configuration_loads():
